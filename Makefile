@@ -1,0 +1,31 @@
+# Everything from a fresh clone: needs Python 3.11 and make, nothing else.
+PYTHON ?= python3.11
+BIN = .venv/bin
+DEEPCONNOTATION_DATA ?= $(CURDIR)/../shared/data
+export DEEPCONNOTATION_DATA
+
+.PHONY: demo test lint slow bench clean
+
+demo: .venv/installed
+	$(BIN)/python -m deepconnotation.train --arch resnet --run snapshots/demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/prepare.py
+
+.venv/installed: requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv

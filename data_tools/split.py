@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Split a prepared data set anew.
+
+    python data_tools/split.py data/fi --fractions 80/10/10 --seed 0
+    python data_tools/split.py data/faces --fractions 60/40
+
+Classes keep their shares; no person (the manifest's `group`) and no near-duplicate crosses from one
+split to another. Prints the class counts.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+# A clone works without installing the package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from deepconnotation.console import run_command  # noqa: E402
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", help="folder of a prepared data set")
+    add("--fractions", default="80/10/10", help="train/dev/test, or train/test (default 80/10/10)")
+    add("--seed", type=int, default=0, help="of the order of equal groups (default 0)")
+    add("--allow-missing", action="store_true", help="accept a split without some class")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    args = parse()
+    from deepconnotation.data import manifest, prepare, split
+
+    fractions = split.parse_fractions(args.fractions)
+    table, info = manifest.read(args.dataset), manifest.read_info(args.dataset)
+    table = prepare.resplit(Path(args.dataset), table, fractions, args.seed)
+    counts = split.class_counts(table, info.classes)
+    print(counts.to_string())
+    if not args.allow_missing:
+        split.check_classes(counts)
+    words = prepare.describe_split(args.fractions, args.seed)
+    manifest.move_to(args.dataset, table, replace(info, split=words))
+
+
+if __name__ == "__main__":
+    run_command(main)

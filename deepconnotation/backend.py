@@ -1,0 +1,59 @@
+"""TensorFlow made ready: import this before it.
+
+oneDNN's convolutions are off by default on processors without AVX-512 VNNI. On an AMD Zen 3 the
+backward pass of a ResNet is six times slower without them (a 512-channel 3x3 convolution on 1x1
+pixels: .96 s against .07 s), so they are switched on unless the user has decided otherwise.
+"""
+
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+__all__ = ["device_name", "keras", "set_precision", "tf"]
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+def set_precision(precision: str) -> str:
+    """Set Keras' policy and return its name.
+
+    Args:
+        precision: one of `PRECISIONS`; "auto" takes mixed_bfloat16 where the processor computes in
+            bfloat16, mixed_float16 on a GPU, and float32 elsewhere.
+    """
+    if precision == "auto":
+        if tf.config.list_physical_devices("GPU"):
+            precision = "mixed_float16"
+        else:
+            precision = "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
+    keras.mixed_precision.set_dtype_policy(precision)
+    return precision
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def device_name() -> str:
+    """Return what computes, in words: the first GPU's name, or the processor's with its cores."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
+    model = "CPU"
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            model = next(line for line in file if line.startswith("model name")).split(":")[1]
+    except (OSError, StopIteration):
+        pass
+    return f"{model.strip()}, {os.cpu_count()} cores"

@@ -1,0 +1,100 @@
+"""What every command shares: one-line errors, exit statuses, progress and atomic files."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+BAD_USE = 2
+INTERRUPTED = 130
+PLAIN_SECONDS = 5.0  # between two plain lines of progress
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can put right; its text says what and how."""
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run a command's `main` and leave the process with its exit status.
+
+    `UserError` and the operating system's refusals become one line on standard error and status
+    2; Ctrl-C gives 130.
+    """
+    try:
+        status = main() or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = BAD_USE
+    except KeyboardInterrupt as error:
+        print(f"interrupted{f': {error}' if str(error) else ''}", file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`head`) has enough; Python must not complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"error: {name}{error.strerror or error}", file=sys.stderr)
+        status = BAD_USE
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal and a plain line every few seconds elsewhere, on standard error.
+
+    Args:
+        what: what is being counted, for example "pictures".
+        total: how many there are, or None when nobody knows.
+        done: how many were finished by an earlier run.
+
+    Yields:
+        A function to call with the number of items finished since the last call.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), Remaining()
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(what, total=total, completed=done)
+            yield lambda n: bar.advance(task, n)
+        return
+
+    started = last = time.monotonic()
+    start = done
+
+    def line() -> None:
+        rate = (done - start) / max(time.monotonic() - started, 1e-9)
+        of = f"/{total}" if total is not None else ""
+        print(f"{what}: {done}{of} ({rate:.0f} a second)", file=sys.stderr, flush=True)
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        if time.monotonic() - last >= PLAIN_SECONDS:
+            last = time.monotonic()
+            line()
+
+    yield advance
+    line()
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file under a temporary name in the same folder, then rename it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""One table of images (the manifest) from its sources to tf.data."""

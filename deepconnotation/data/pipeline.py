@@ -1,0 +1,133 @@
+"""Manifest to batches: one memory-mapped array a split, then tf.data.
+
+An epoch's order is a function of seed and epoch alone, so a run that is resumed, even in the middle
+of an epoch, sees the same batches as one that never stopped.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepconnotation.console import UserError
+from deepconnotation.data import manifest
+from deepconnotation.data.decode import Rejected, decode
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a prepared data set.
+
+    Attributes:
+        table: its rows of the manifest, by id.
+        images: uint8 (n, height, width, 3), RGB, memory-mapped.
+        labels: int64 (n,), indices into the classes.
+    """
+
+    table: pd.DataFrame
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def load(dataset: str | Path, split: str) -> Split:
+    """Load a split through its packed cache, which is made at the first use.
+
+    The cache lies in DATASET/.cache under the manifest's digest; deleting it is always safe.
+
+    Raises:
+        UserError: when the split has no pictures, or a prepared picture is missing or damaged.
+    """
+    dataset = Path(dataset)
+    table = manifest.read(dataset)
+    info = manifest.read_info(dataset)
+    table = table[table["split"] == split].sort_values("id").reset_index(drop=True)
+    if table.empty:
+        raise UserError(
+            f"{dataset} has no pictures in split {split!r}; make one with data_tools/split.py"
+        )
+    path = dataset / ".cache" / manifest.fingerprint(dataset)[:16] / f"{split}.npy"
+    if not path.exists():
+        _pack(dataset, table["file"].tolist(), (info.height, info.width), path)
+    labels = table["label"].map({c: i for i, c in enumerate(info.classes)}).to_numpy(np.int64)
+    return Split(table, np.load(path, mmap_mode="r"), labels)
+
+
+def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) -> None:
+    def pixels(name: str) -> np.ndarray:
+        try:
+            return decode((dataset / name).read_bytes(), size).pixels
+        except (OSError, Rejected) as error:
+            raise UserError(
+                f"{dataset / name}: {error}; prepare the data set again"
+            ) from None
+
+    for stale in path.parent.parent.glob("*"):
+        if stale != path.parent:
+            shutil.rmtree(stale, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        packed = np.lib.format.open_memmap(
+            partial, mode="w+", dtype=np.uint8, shape=(len(files), *size, 3)
+        )
+        with ThreadPoolExecutor() as pool:
+            for i, picture in enumerate(pool.map(pixels, files)):
+                packed[i] = picture
+        packed.flush()
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the order of an epoch's pictures: int64 (count,), a permutation."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def batches(
+    split: Split,
+    batch_size: int,
+    order: np.ndarray | None = None,
+    skip: int = 0,
+    augment: Callable | None = None,
+):
+    """Return a tf.data.Dataset over a split; the last, partial batch is kept.
+
+    Args:
+        split: the pictures.
+        batch_size: pictures a batch.
+        order: indices of the pictures in the order wanted; None takes them as they stand.
+        skip: batches at the front that were already used, when resuming.
+        augment: (uint8 images, int64 step) -> images, for training only.
+
+    Yields (as dataset elements):
+        uint8 or float32 images (batch, height, width, 3) in 0..255 and int64 labels (batch,).
+    """
+    import tensorflow as tf
+
+    order = np.arange(len(split.labels)) if order is None else order
+    starts = range(skip * batch_size, len(order), batch_size)
+
+    def generate() -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        for start in starts:
+            chosen = order[start : start + batch_size]
+            yield split.images[chosen], split.labels[chosen], start // batch_size
+
+    shape = (None, *split.images.shape[1:])
+    signature = (
+        tf.TensorSpec(shape, tf.uint8),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((), tf.int64),
+    )
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    data = data.apply(tf.data.experimental.assert_cardinality(len(starts)))
+
+    def finish(images, labels, step):
+        return (images if augment is None else augment(images, step)), labels
+
+    return data.map(finish, num_parallel_calls=2).prefetch(2)

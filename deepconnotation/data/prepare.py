@@ -1,0 +1,299 @@
+"""Sources to a prepared data set: decode, resize, find duplicates, split, write.
+
+Finished pictures are noted in a journal under DATASET/.work, so that a run that was killed goes on
+where it stopped and ends with the same bytes as one that was not.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from deepconnotation.console import UserError, progress, write_atomic
+from deepconnotation.data import duplicates, manifest, split
+from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.data.sources import Item, Rejection, Source, image_ids
+
+JPEG_QUALITY = 95
+CHUNK = 64  # pictures a task: large enough to hide the cost of handing it over
+PLACEHOLDER_TIMES = 5
+
+
+def prepare(
+    source: Source,
+    out: str | Path,
+    size: int,
+    grey: bool = False,
+    fractions: str = "80/10/10",
+    seed: int = 0,
+    workers: int | None = None,
+    keep_duplicates: bool = False,
+    allow_missing: bool = False,
+) -> pd.DataFrame:
+    """Make the prepared data set of a source.
+
+    Args:
+        source: what a reader found.
+        out: the data set's folder; may hold an interrupted run with the same settings.
+        size: height and width of the prepared pictures, pixels.
+        grey: make every picture grey, so that colour cannot tell the label.
+        fractions: see `split.parse_fractions`.
+        seed: of the split.
+        workers: processes; None takes one a core.
+        keep_duplicates: keep byte-identical copies (always in one split) instead of dropping them.
+        allow_missing: accept a split in which a class does not occur.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: when `out` holds something else, or no picture could be taken.
+    """
+    out = Path(out)
+    parts = split.parse_fractions(fractions)
+    info = manifest.DatasetInfo(
+        source.name, source.emotions.name, source.emotions.classes, size, size, grey,
+        source.licence, source.drawn,
+    )  # fmt: skip
+    if (done := _finished(out, info)) is not None:
+        return done
+    ids = image_ids(item.source for item in source.items)
+    settings = {"info": repr(info), "sources": _digest(source), "seed": seed,
+                "fractions": fractions, "keep_duplicates": keep_duplicates}  # fmt: skip
+    journal = _open_journal(out, settings)
+    records = _decode_all(source.items, ids, out, size, grey, journal, workers)
+
+    table, rejections = _table(source.items, ids, records)
+    table, dropped = drop_repeats(table, keep_duplicates)
+    rejections = [*source.rejections, *rejections, *dropped]
+    _write_rejected(out, rejections)
+    if table.empty:
+        raise UserError(f"no picture of {len(ids)} could be taken; see {out / 'rejected.csv'}")
+    table = resplit(out, table, parts, seed)
+    if not allow_missing:
+        split.check_classes(split.class_counts(table, info.classes))
+    manifest.move_to(out, table, replace(info, split=describe_split(fractions, seed)))
+    shutil.rmtree(out / ".work")
+    return manifest.read(out)
+
+
+def summary(dataset: str | Path) -> str:
+    """Return what was taken and what was not, as text for the terminal."""
+    table, info = manifest.read(dataset), manifest.read_info(dataset)
+    rejected = pd.read_csv(Path(dataset) / "rejected.csv", dtype=str, keep_default_na=False)
+    lines = [split.class_counts(table, info.classes).to_string(), f"taken: {len(table)}"]
+    reasons = rejected["reason"].value_counts()
+    lines += [f"not taken, {reason}: {n}" for reason, n in reasons.items()]
+    if len(rejected):
+        lines.append(f"each is listed in {Path(dataset) / 'rejected.csv'}")
+    return "\n".join(lines)
+
+
+def describe_split(fractions: str, seed: int) -> str:
+    """Return the words by which dataset.json remembers how its splits were made."""
+    return f"{fractions} stratified at seed {seed}, groups and near-duplicates kept together"
+
+
+def resplit(
+    dataset: Path, table: pd.DataFrame, fractions: dict[str, float], seed: int
+) -> pd.DataFrame:
+    """Give every row a split and a group that no other split shares.
+
+    A picture keeps its person as `group`; pictures that are nearly equal, and the people on them,
+    take the name of the first of them.
+    """
+    hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
+
+    def thumbnail_of(row: int) -> np.ndarray:
+        return duplicates.thumbnail(decode((dataset / table["file"].iloc[row]).read_bytes()).pixels)
+
+    # A person's group of an earlier call is kept: joining is idempotent.
+    pairs = duplicates.near_pairs(hashes, thumbnail_of)
+    clusters = duplicates.join_groups(table["group"].tolist(), pairs)
+    names = table["group"].where(table["group"] != "", table["id"])
+    group = names.groupby(clusters).transform("first")
+    alone = pd.Series(clusters).map(pd.Series(clusters).value_counts()).eq(1).to_numpy()
+    group = group.mask(alone & (table["group"] == "").to_numpy(), "")
+    where = split.assign(table["label"].tolist(), clusters, fractions, seed)
+    return table.assign(group=group, split=where)
+
+
+def drop_repeats(
+    table: pd.DataFrame, keep_duplicates: bool = False
+) -> tuple[pd.DataFrame, list[Rejection]]:
+    """Take out byte-identical pictures by rule.
+
+    The same bytes under two labels carry no label: a host's "photo no longer available" sign when
+    they came at least five times, contradicting labels otherwise; all of them go. Under one label
+    the first stays.
+    """
+    gone: dict[int, tuple[str, str]] = {}
+    for _, same in table[table["sha256"].duplicated(keep=False)].groupby("sha256"):
+        labels = Counter(same["label"])
+        if len(labels) > 1:
+            placeholder = len(same) >= PLACEHOLDER_TIMES
+            reason = "placeholder" if placeholder else "conflicting_labels"
+            detail = f"the same bytes {len(same)} times under {len(labels)} labels"
+            gone.update(dict.fromkeys(same.index, (reason, detail)))
+        elif not keep_duplicates:
+            first = same.iloc[0]["source"]
+            gone.update(dict.fromkeys(same.index[1:], ("duplicate", f"same bytes as {first}")))
+    rejections = [Rejection(table.at[i, "source"], *why) for i, why in sorted(gone.items())]
+    return table.drop(index=list(gone)).reset_index(drop=True), rejections
+
+
+def _digest(source: Source) -> str:
+    listing = "\n".join(f"{i.source}\t{i.label}\t{i.group}" for i in source.items)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _finished(out: Path, info: manifest.DatasetInfo) -> pd.DataFrame | None:
+    manifest.finish_move(out)
+    if not (out / "manifest.csv").exists():
+        return None
+    there = manifest.read_info(out)
+    if replace(there, split="") != info:
+        raise UserError(f"{out} holds another data set or other settings; choose another --out")
+    shutil.rmtree(out / ".work", ignore_errors=True)
+    return manifest.read(out)
+
+
+def _open_journal(out: Path, settings: dict) -> Path:
+    work = out / ".work"
+    if out.exists() and not work.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and no prepared data set; choose another --out")
+    (work / "images").mkdir(parents=True, exist_ok=True)
+    note = work / "settings.json"
+    text = json.dumps(settings)
+    if note.exists() and note.read_text("utf-8") != text:
+        raise UserError(f"{out} holds an unfinished run with other settings or sources; delete "
+                        "the folder, or go on with the same ones")  # fmt: skip
+    write_atomic(note, text)
+    return work / "journal.jsonl"
+
+
+def _read_journal(journal: Path) -> dict[str, dict]:
+    records = {}
+    if journal.exists():
+        for line in journal.read_bytes().splitlines():
+            try:
+                records.update({r["id"]: r for r in json.loads(line)})
+            except ValueError:
+                pass  # The line that was being written when the run was killed.
+    return records
+
+
+def _decode_all(
+    items: list[Item], ids: list[str], out: Path, size: int, grey: bool, journal: Path,
+    workers: int | None,
+) -> dict[str, dict]:  # fmt: skip
+    records = _read_journal(journal)
+    todo = [(i, item.path) for i, item in zip(ids, items, strict=True) if i not in records]
+    chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
+    workers = min(workers or os.cpu_count() or 1, max(len(chunks), 1))
+    images = journal.parent / "images"
+    with (
+        open(journal, "ab") as log,
+        progress("pictures", len(ids), len(records)) as advance,
+    ):
+        log.write(b"\n")  # ends a line that a kill cut short
+        for result in _run(chunks, images, size, grey, workers):
+            log.write(json.dumps(result).encode() + b"\n")
+            log.flush()
+            records.update({r["id"]: r for r in result})
+            advance(len(result))
+    return records
+
+
+def _run(
+    chunks: list[list[tuple[str, Path]]], images: Path, size: int, grey: bool, workers: int
+) -> Iterator[list[dict]]:
+    with ProcessPoolExecutor(workers) as pool:
+        futures = [pool.submit(prepare_chunk, chunk, images, size, grey) for chunk in chunks]
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def prepare_chunk(
+    chunk: list[tuple[str, Path]], images: Path, size: int, grey: bool
+) -> list[dict[str, str | int]]:
+    """Prepare some pictures; what could not be taken is a record with a reason.
+
+    Args:
+        chunk: (id, file) pairs.
+        images: folder that gets ID.jpg.
+        size: height and width, pixels.
+        grey: see `prepare`.
+
+    Returns:
+        One record a picture: id, sha256, phash, width, height; or id, reason, detail.
+    """
+    return [_prepare_one(image_id, path, images, size, grey) for image_id, path in chunk]
+
+
+def _prepare_one(
+    image_id: str, path: Path, images: Path, size: int, grey: bool
+) -> dict[str, str | int]:
+    try:
+        data = path.read_bytes()
+        picture = decode(data, (size, size), grey)
+    except OSError as error:
+        return {"id": image_id, "reason": "unreadable", "detail": error.strerror or str(error)}
+    except Rejected as rejected:
+        return {"id": image_id, "reason": rejected.reason, "detail": rejected.detail}
+    image = Image.fromarray(picture.pixels[:, :, 0] if grey else picture.pixels)
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    partial = images / f"{image_id}.tmp"
+    partial.write_bytes(encoded.getbuffer())
+    os.replace(partial, images / f"{image_id}.jpg")
+    small = duplicates.thumbnail(picture.pixels)
+    return {
+        "id": image_id,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "phash": duplicates.perceptual_hash(small),
+        "width": picture.width,
+        "height": picture.height,
+    }
+
+
+def _table(
+    items: list[Item], ids: list[str], records: dict[str, dict]
+) -> tuple[pd.DataFrame, list[Rejection]]:
+    rows: dict[str, list] = defaultdict(list)
+    rejections = []
+    for image_id, item in sorted(zip(ids, items, strict=True), key=lambda pair: pair[0]):
+        record = records[image_id]
+        if "reason" in record:
+            rejections.append(Rejection(item.source, record["reason"], record["detail"]))
+            continue
+        values = {
+            **dict.fromkeys(manifest.COLUMNS, ""), **item.extra, **record, "source": item.source,
+            "file": f".work/images/{image_id}.jpg", "label": item.label, "group": item.group,
+        }  # fmt: skip
+        for column, value in values.items():
+            rows[column].append(str(value))
+    return pd.DataFrame(rows, columns=list(rows) or list(manifest.COLUMNS)), rejections
+
+
+def _write_rejected(out: Path, rejections: list[Rejection]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("source", "reason", "detail"))
+    writer.writerows(sorted((r.source, r.reason, r.detail) for r in rejections))
+    write_atomic(out / "rejected.csv", text.getvalue())

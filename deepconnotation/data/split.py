@@ -1,0 +1,91 @@
+"""Stratified splits in which no person and no near-duplicate crosses from one split to another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from deepconnotation.console import UserError
+from deepconnotation.data.manifest import SPLITS
+
+
+def parse_fractions(text: str) -> dict[str, float]:
+    """Read "80/10/10" as train/dev/test, "60/40" as train/test.
+
+    Returns:
+        Split name to its fraction; the fractions sum to 1.
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        parts = [float(p) for p in text.split("/")]
+    except ValueError:
+        parts = []
+    if len(parts) not in (2, 3) or min(parts) <= 0 or abs(sum(parts) - 100) > 1e-6:
+        raise UserError(
+            f"--fractions {text!r}: expected two or three positive numbers that sum to 100, like "
+            "80/10/10 (train/dev/test) or 60/40 (train/test)"
+        )
+    names = SPLITS if len(parts) == 3 else ("train", "test")
+    return {name: part / 100 for name, part in zip(names, parts, strict=True)}
+
+
+def assign(
+    labels: Sequence[str], clusters: Sequence[int], fractions: dict[str, float], seed: int
+) -> np.ndarray:
+    """Put every cluster of pictures whole into one split, keeping the classes' shares.
+
+    The largest clusters are placed first, each where it brings the splits' class counts nearest
+    to their targets; equal clusters come in an order drawn from the seed. Where every cluster is
+    one picture this is an ordinary stratified random split.
+
+    Args:
+        labels: class of each picture.
+        clusters: number of the cluster of each picture; see `duplicates.join_groups`.
+        fractions: see `parse_fractions`.
+        seed: of the order.
+
+    Returns:
+        Array of split names, one a picture.
+    """
+    counts = pd.crosstab(np.asarray(clusters), np.asarray(labels))
+    members = counts.to_numpy(np.float64)  # (clusters, classes)
+    totals = members.sum(axis=0)
+    order = np.random.default_rng(seed).permutation(len(members))
+    order = order[np.argsort(-members[order].sum(axis=1), kind="stable")]
+
+    target = np.outer(list(fractions.values()), totals)  # (splits, classes)
+    have = np.zeros_like(target)
+    place = np.empty(len(members), np.int64)
+    for cluster in order:
+        row = members[cluster]
+        # Growth of the chi-squared distance to the targets if the cluster goes there; by class
+        # shares, so that a rare class counts as much as a common one.
+        growth = (((have - target) * 2 + row) * row / target / totals).sum(axis=1)
+        place[cluster] = growth.argmin()
+        have[place[cluster]] += row
+    names = np.array(list(fractions))
+    return names[place[counts.index.get_indexer(np.asarray(clusters))]]
+
+
+def class_counts(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the number of pictures: a row a split, a column a class, then the sum."""
+    counts = pd.crosstab(table["split"], table["label"])
+    present = [s for s in SPLITS if s in counts.index]
+    counts = counts.reindex(index=present, columns=list(classes), fill_value=0)
+    return counts.assign(all=counts.sum(axis=1))
+
+
+def check_classes(counts: pd.DataFrame) -> None:
+    """Refuse splits in which a class does not occur.
+
+    Raises:
+        UserError: naming the split and the class.
+    """
+    for split, row in counts.iterrows():
+        for label in row.index[row == 0]:
+            raise UserError(
+                f"class {label!r} does not occur in split {split!r}; choose other --fractions or "
+                "--seed, leave the class out with --drop, or allow it with --allow-missing"
+            )

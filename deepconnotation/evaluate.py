@@ -1,0 +1,169 @@
+"""Evaluate a run on a split of a prepared data set.
+
+    python -m deepconnotation.evaluate snapshots/faces
+    python -m deepconnotation.evaluate snapshots/faces --split dev
+
+Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
+predictions.csv and report.html into the run folder (for another split than test, metrics-SPLIT.json
+and predictions-SPLIT.csv).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepconnotation import run
+from deepconnotation.console import UserError, run_command, write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deepconnotation.data.pipeline import Split
+
+BATCH = 256
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m deepconnotation.evaluate", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder of the run")
+    add("--data", metavar="DIR", help="prepared data set (default: the one of the run)")
+    add("--split", default="test", choices=("train", "dev", "test"), help="default test")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    found = run.load(args.run)
+    if found.config["state"] == "diverged":
+        raise UserError(f"{args.run} diverged ({found.config['diverged']}); it has no score")
+    evaluate(found, Path(args.data or found.config["data"]["path"]), args.split)
+
+
+def evaluate(found: run.Run, dataset: Path, split: str = "test") -> dict:
+    """Predict a whole split, print and write the figures.
+
+    Args:
+        found: a run with a model.
+        dataset: a prepared data set with the run's classes and picture size.
+        split: "train", "dev" or "test".
+
+    Returns:
+        What metrics.json holds: `metrics.summarise`'s figures, split, data set and date.
+
+    Raises:
+        UserError: when the data set does not fit the run.
+    """
+    from deepconnotation import metrics
+    from deepconnotation.data import manifest, pipeline
+
+    _check_fit(found, manifest.read_info(dataset), dataset)
+    part = pipeline.load(dataset, split)
+    probabilities = predict_split(found, part)
+    majority = _majority(found)
+    summary = {
+        "split": split,
+        "data": str(dataset),
+        "fingerprint": manifest.fingerprint(dataset),
+        "date": run.now(),
+        "drawn": found.config["data"]["drawn"],
+        "majority_class": found.classes[majority],
+        **metrics.summarise(
+            part.labels, probabilities.argmax(axis=1), found.classes, majority,
+            part.table["group"].tolist(),
+        ),
+    }  # fmt: skip
+    suffix = "" if split == "test" else f"-{split}"
+    write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
+    table = prediction_table(part, probabilities, found.classes)
+    write_atomic(found.path / f"predictions{suffix}.csv", table.to_csv(index=False))
+    print(as_text(summary))
+    if split == "test" or not (found.path / "metrics.json").exists():
+        from deepconnotation import report
+
+        print(f"report: {report.write(found, summary, part, probabilities)}")
+    return summary
+
+
+def _check_fit(found: run.Run, info, dataset: Path) -> None:
+    if list(info.classes) != found.classes:
+        raise UserError(
+            f"{dataset} has the classes {', '.join(info.classes)}; {found.path} was trained on "
+            f"{', '.join(found.classes)}"
+        )
+    if (info.height, info.width) != found.size:
+        raise UserError(
+            f"{dataset} holds pictures of {info.height}x{info.width} pixels; {found.path} takes "
+            f"{found.size[0]}x{found.size[1]}: prepare the data set again with --size"
+        )
+
+
+def _majority(found: run.Run) -> int:
+    counts = found.config["data"]["counts"]["train"]
+    return max(range(len(found.classes)), key=lambda i: counts[found.classes[i]])
+
+
+def predict_split(found: run.Run, part: "Split") -> "np.ndarray":
+    """Return float32 (n, classes), the probabilities of a split's pictures in its order."""
+    import numpy as np
+
+    from deepconnotation.backend import tf
+    from deepconnotation.data import pipeline
+
+    model = found.model
+
+    @tf.function(reduce_retracing=True)
+    def probabilities(images):
+        return tf.nn.softmax(model(tf.cast(images, tf.float32), training=False))
+
+    data = pipeline.batches(part, BATCH)
+    return np.concatenate([probabilities(images).numpy() for images, _ in data])
+
+
+def prediction_table(part: "Split", probabilities: "np.ndarray", classes: list[str]):
+    """Return a row a picture: id, source, group, label, predicted, confidence, p_CLASS."""
+    import pandas as pd
+
+    best = probabilities.argmax(axis=1)
+    table = part.table[["id", "source", "group", "label"]].map(spreadsheet_safe)
+    columns = {f"p_{c}": probabilities[:, i].round(6) for i, c in enumerate(classes)}
+    return table.assign(
+        predicted=[classes[i] for i in best], confidence=probabilities.max(axis=1).round(6),
+    ).join(pd.DataFrame(columns))  # fmt: skip
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def as_text(summary: dict) -> str:
+    """Return the figures as an aligned table."""
+    from deepconnotation.metrics import SCALARS
+
+    lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
+             f"{summary['majority_class']}"]  # fmt: skip
+    if summary["drawn"]:
+        lines.append("drawn pictures: not an emotion result")
+    lines.append(f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}")
+    for name in SCALARS:
+        f = summary[name]
+        interval = f"{f['low']:.3f} - {f['high']:.3f}"
+        title = name.replace("_", " ")
+        lines.append(f"{title:20}{f['value']:7.3f}   {interval:15}{f['majority']:9.3f}")
+    lines.append(f"{'class':20}{'precision':>10}{'recall':>10}{'F1':>10}{'pictures':>10}")
+    for row in summary["per_class"]:
+        cells = "".join(f"{'-' if row[k] is None else f'{row[k]:.3f}':>10}"
+                        for k in ("precision", "recall", "f1"))  # fmt: skip
+        lines.append(f"{row['class']:20}{cells}{row['images']:10}")
+    if summary["absent_classes"]:
+        lines.append(f"not in this split: {', '.join(summary['absent_classes'])}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,353 @@
+"""The training loop.
+
+Keras' `fit` cannot be resumed with its callbacks' counters, nor stop in the step in which the loss
+ceases to be finite, so the loop is written out here. Everything it needs to go on is one file.
+"""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import balanced_accuracy_score
+
+from deepconnotation import losses
+from deepconnotation.backend import keras, tf
+from deepconnotation.console import UserError, progress, write_atomic
+from deepconnotation.data import augment
+from deepconnotation.data.pipeline import Split, batches, epoch_order
+from deepconnotation.run import Run, file_sha256
+from deepconnotation.schedule import Plateau, learning_rate
+from deepconnotation.settings import Settings
+
+PLATEAU_FACTOR = math.sqrt(0.1)  # the original's ReduceLROnPlateau
+
+
+class Diverged(Exception):
+    """The loss is no longer a number; the text names epoch and step."""
+
+
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C; everything is saved."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; together with the variables, all that resuming needs.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps finished of the next one.
+        sums: [loss, right answers, pictures, seconds] of these steps.
+        factor: by which ReduceLROnPlateau has lowered the rate.
+        history: a row an epoch.
+        best_epoch: number of the epoch whose weights model.keras holds.
+        stopping: the monitored figure, as early stopping sees it.
+        reducing: the same, as ReduceLROnPlateau sees it.
+    """
+
+    stopping: Plateau
+    reducing: Plateau
+    epoch: int = 0
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    factor: float = 1.0
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+
+    def to_json(self) -> str:
+        """Return all as text."""
+        plain = {**vars(self), "stopping": self.stopping.state(), "reducing": self.reducing.state()}
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Progress":
+        """Undo `to_json`."""
+        values = json.loads(text)
+        for name in ("stopping", "reducing"):
+            values[name] = Plateau(**values[name])
+        return cls(**values)
+
+
+def make_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
+    """Return the optimizer; its rate is set anew at every step."""
+    common = {
+        "learning_rate": settings.rate,
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.clip or None,
+    }
+    if settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
+    elif settings.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(**common)
+    else:
+        optimizer = keras.optimizers.Adam(**common)
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if keras.mixed_precision.dtype_policy().name == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+class Trainer:
+    """Trains a model on one split and chooses its best epoch on another.
+
+    Args:
+        run: folder that gets model.keras, history.csv and last/.
+        model: from images to logits.
+        settings: of the run.
+        train: the training split.
+        dev: the split that chooses the best epoch; None keeps the last epoch.
+        say: takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        model: keras.Model,
+        settings: Settings,
+        train: Split,
+        dev: Split | None,
+        say: Callable[[str], None] = print,
+    ):
+        self.run, self.model, self.settings = run, model, settings
+        self.train_split, self.dev_split, self.say = train, dev, say
+        self.classes = model.output_shape[-1]
+        self.steps = math.ceil(len(train.labels) / settings.batch)
+        self.optimizer = make_optimizer(settings)
+        self.optimizer.build(model.trainable_variables)
+        higher = settings.monitor != "val_loss"
+        self.progress = Progress(Plateau(higher), Plateau(higher))
+        counts = np.bincount(train.labels, minlength=self.classes)
+        self.class_weights = tf.constant(losses.class_weights(settings.class_weights, counts))
+        self.augmentation = augment.Augmentation(
+            settings.flip, settings.shift, settings.rotate, settings.zoom, settings.cutout,
+            settings.contrast,
+        )  # fmt: skip
+        signature = (
+            tf.TensorSpec((None, *train.images.shape[1:]), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((2,), tf.int64),
+        )
+        self._logs: list[Callable[[pd.Series], None]] = []
+        self._step = tf.function(self._train_step, input_signature=signature)
+        self._logits = tf.function(
+            lambda images: self.model(images, training=False), reduce_retracing=True
+        )
+
+    # One step ------------------------------------------------------------------------------
+
+    def _train_step(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
+        targets = losses.smooth(labels, self.classes, self.settings.label_smoothing)
+        if self.settings.mixup:
+            images, targets = augment.mixup(images, targets, self.settings.mixup, seed)
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            loss = tf.reduce_mean(losses.cross_entropy(targets, logits, self.class_weights))
+            penalty = tf.add_n(self.model.losses) if self.model.losses else 0.0
+            scaled = self.optimizer.scale_loss(loss + penalty)
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1) == labels, tf.float32))
+        return loss + penalty, right
+
+    def _rate(self) -> float:
+        p, s = self.progress, self.settings
+        total = self.steps * s.epochs
+        done = (p.epoch * self.steps + p.step + 1) / total
+        milestones = tuple(float(m) / 100 for m in s.milestones.split(","))
+        warmup = min(s.warmup / s.epochs, 1.0)
+        return p.factor * learning_rate(s.schedule, s.rate, min(done, 1.0), warmup, milestones)
+
+    # One epoch -----------------------------------------------------------------------------
+
+    def _batches(self) -> tf.data.Dataset:
+        p, seed = self.progress, self.settings.seed
+        order = epoch_order(len(self.train_split.labels), seed, p.epoch)
+        base = tf.constant([seed, p.epoch * 1_000_000], tf.int64)
+
+        def change(images, step):
+            return augment.apply(images, self.augmentation, base + tf.stack([0, step]))
+
+        return batches(self.train_split, self.settings.batch, order, p.step, change)
+
+    def _run_epoch(self, interrupted: Callable[[], bool]) -> None:
+        p = self.progress
+        what = f"epoch {p.epoch + 1}/{self.settings.epochs}, steps"
+        with progress(what, self.steps, p.step) as advance:
+            for images, labels in self._batches():
+                started = time.monotonic()
+                # mixup draws from another stream than the augmentation of the same step
+                seed = tf.constant([~self.settings.seed, p.epoch * 1_000_000 + p.step], tf.int64)
+                self.optimizer.learning_rate.assign(self._rate())
+                loss, right = (float(v) for v in self._step(images, labels, seed))
+                if not math.isfinite(loss):
+                    raise Diverged(f"the loss is {loss} at epoch {p.epoch + 1}, step {p.step + 1}")
+                n = len(labels)
+                new = (loss * n, right, n, time.monotonic() - started)
+                p.sums = [a + b for a, b in zip(p.sums, new, strict=True)]
+                p.step += 1
+                advance(1)
+                if interrupted() and p.step < self.steps:
+                    raise Stopped
+
+    def _evaluate(self) -> dict[str, float]:
+        if self.dev_split is None:
+            return {}
+        labels = self.dev_split.labels
+        data = batches(self.dev_split, 256)
+        logits = np.concatenate([self._logits(tf.cast(x, tf.float32)) for x, _ in data])
+        predicted = logits.argmax(axis=1)
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return {
+            "val_loss": float(tf.reduce_mean(cross_entropy)),
+            "val_accuracy": float((predicted == labels).mean()),
+            "val_balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
+        }
+
+    def _finish_epoch(self) -> None:
+        p, s = self.progress, self.settings
+        values = self._evaluate()
+        if not math.isfinite(values.get("val_loss", 0.0)):
+            raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
+        loss, right, n, seconds = p.sums
+        p.history.append({
+            "epoch": p.epoch + 1, "learning_rate": float(self.optimizer.learning_rate),
+            "loss": loss / n, "accuracy": right / n, **values, "seconds": round(seconds, 2),
+        })  # fmt: skip
+        p.epoch, p.step, p.sums = p.epoch + 1, 0, [0.0] * 4
+        if not values or p.stopping.update(values[s.monitor]):
+            p.best_epoch = p.epoch
+            self._save_model()
+        if values:
+            p.reducing.update(values[s.monitor])
+            if s.plateau and p.reducing.wait >= s.plateau:
+                p.factor, p.reducing.wait = p.factor * PLATEAU_FACTOR, 0
+        self.save()
+        rows = pd.DataFrame(p.history)
+        write_atomic(self.run.path / "history.csv", rows.to_csv(index=False))
+        row = rows.iloc[-1]
+        figures = ", ".join(f"{k} {row[k]:.4g}" for k in rows.columns[1:])
+        self.say(f"epoch {p.epoch}/{s.epochs}: {figures}")
+        for log in self._logs:
+            log(row)
+
+    def log_to_tensorboard(self) -> None:
+        """Write every epoch's figures into RUN/tensorboard as well.
+
+        Raises:
+            UserError: when TensorBoard is not installed.
+        """
+        try:
+            from tensorboard.summary import Writer
+        except ImportError:
+            raise UserError(
+                "--tensorboard: TensorBoard is not installed; pip install deepconnotation"
+                "[tensorboard]"
+            ) from None
+        writer = Writer(str(self.run.path / "tensorboard"))
+
+        def log(row: pd.Series) -> None:
+            for name, value in row.drop("epoch").items():
+                writer.add_scalar(name, value, int(row["epoch"]))
+            writer.flush()
+
+        self._logs.append(log)
+
+    # The whole run -------------------------------------------------------------------------
+
+    def fit(self) -> Run:
+        """Train to the end, or until nothing gets better.
+
+        Returns:
+            The run, its state "finished".
+
+        Raises:
+            Diverged: when a loss is not finite; model.keras keeps the last good weights.
+            KeyboardInterrupt: after Ctrl-C, when all is saved.
+        """
+        p, s = self.progress, self.settings
+        try:
+            with _ctrl_c() as interrupted:
+                while p.epoch < s.epochs and not (s.patience and p.stopping.wait >= s.patience):
+                    self._run_epoch(interrupted)
+                    self._finish_epoch()
+                    if interrupted() and p.epoch < s.epochs:
+                        raise Stopped
+        except Diverged as error:
+            self.run.update(state="diverged", diverged=str(error), **self._summary())
+            raise
+        except Stopped:
+            self.save()
+            self.run.update(state="interrupted", **self._summary())
+            hint = f"python -m deepconnotation.train --resume {self.run.path}"
+            raise KeyboardInterrupt(f"all is saved; go on with: {hint}") from None
+        return self.run.update(state="finished", **self._summary())
+
+    def _summary(self) -> dict:
+        p, path = self.progress, self.run.path / "model.keras"
+        return {
+            "epochs_done": p.epoch,
+            "best_epoch": p.best_epoch,
+            "train_seconds": round(sum(row["seconds"] for row in p.history) + p.sums[3], 1),
+            "model_sha256": file_sha256(path) if path.exists() else None,
+        }
+
+    # Saving and resuming -------------------------------------------------------------------
+
+    def _save_model(self) -> None:
+        partial = self.run.path / f".{os.getpid()}.tmp.keras"
+        self.model.save(partial)
+        os.replace(partial, self.run.path / "model.keras")
+
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def save(self) -> None:
+        """Write last/state.npz."""
+        arrays = {f"v{i:05}": v.numpy() for i, v in enumerate(self._variables())}
+        folder = self.run.path / "last"
+        folder.mkdir(exist_ok=True)
+        partial = folder / f".state.{os.getpid()}.tmp"
+        with open(partial, "wb") as file:
+            np.savez(file, progress=np.array(self.progress.to_json()), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / "state.npz")
+
+    def restore(self) -> None:
+        """Read last/state.npz, if there is one; without it the run starts at its beginning."""
+        path = self.run.path / "last" / "state.npz"
+        if not path.exists():
+            return
+        with np.load(path, allow_pickle=False) as state:
+            self.progress = Progress.from_json(str(state["progress"]))
+            for i, variable in enumerate(self._variables()):
+                variable.assign(state[f"v{i:05}"])
+
+
+@contextmanager
+def _ctrl_c():
+    """Let the first Ctrl-C ask for a stop after the step; the second one stops at once."""
+    asked = False
+
+    def ask(*_) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not the main thread: nobody can press Ctrl-C here
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

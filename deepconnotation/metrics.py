@@ -1,0 +1,115 @@
+"""Figures of a classifier, each with a bootstrap interval and beside the majority baseline."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+SCALARS = ("accuracy", "balanced_accuracy", "macro_f1")
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return int64 (classes, classes): rows are true classes, columns predicted ones."""
+    cells = np.asarray(labels) * classes + np.asarray(predicted)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def scalars(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the summary figures of confusion matrices.
+
+    Classes without a picture are left out of the balanced accuracy; classes that neither occur
+    nor are predicted are left out of the macro F1 (both as in scikit-learn).
+
+    Args:
+        matrices: (..., classes, classes), counts.
+
+    Returns:
+        Name in `SCALARS` -> float64 (...), 0 to 1.
+    """
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
+    true, predicted = matrices.sum(axis=-1), matrices.sum(axis=-2)
+    recall = hits / np.maximum(true, 1)
+    f1 = 2 * hits / np.maximum(true + predicted, 1)
+
+    def mean(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+        return (values * there).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1)
+
+    return {
+        "accuracy": hits.sum(axis=-1) / np.maximum(true.sum(axis=-1), 1),
+        "balanced_accuracy": mean(recall, true > 0),
+        "macro_f1": mean(f1, true + predicted > 0),
+    }
+
+
+def summarise(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: Sequence[str],
+    majority: int,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+) -> dict:
+    """Measure predictions.
+
+    Args:
+        labels: int (n,), true classes.
+        predicted: int (n,).
+        classes: their names.
+        majority: the commonest class of the training split, the baseline's constant answer.
+        groups: who or what a picture belongs to ("" alone). Pictures of one person are not
+            independent, so the bootstrap draws whole groups.
+        seed: of the bootstrap.
+
+    Returns:
+        For metrics.json: "images"; a dictionary with "value", "low", "high" and "majority" for
+        each of `SCALARS`; "confusion_matrix"; "per_class"; "absent_classes".
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    matrix = confusion_matrix(labels, predicted, len(classes))
+    baseline = confusion_matrix(labels, np.full_like(labels, majority), len(classes))
+    values, baselines = scalars(matrix), scalars(baseline)
+    draws = scalars(_resampled(labels, predicted, len(classes), groups, seed))
+    tail = 100 * (1 - CONFIDENCE) / 2
+    summary: dict = {"images": len(labels)}
+    for name in SCALARS:
+        low, high = np.percentile(draws[name], [tail, 100 - tail])
+        summary[name] = {
+            "value": float(values[name]), "low": float(low), "high": float(high),
+            "majority": float(baselines[name]),
+        }  # fmt: skip
+    summary["confusion_matrix"] = matrix.tolist()
+    summary["per_class"] = _per_class(matrix, classes)
+    summary["absent_classes"] = [c for c, n in zip(classes, matrix.sum(axis=1), strict=True)
+                                 if n == 0]  # fmt: skip
+    return summary
+
+
+def _resampled(
+    labels: np.ndarray, predicted: np.ndarray, classes: int, groups: Sequence[str] | None,
+    seed: int,
+) -> np.ndarray:  # fmt: skip
+    """Return confusion matrices (RESAMPLES, classes, classes) of groups drawn with replacement."""
+    alone = [""] * len(labels)
+    names = [g or f"\0{i}" for i, g in enumerate(alone if groups is None else groups)]
+    owner = np.unique(names, return_inverse=True)[1]
+    count = owner.max() + 1
+    cells = np.zeros((count, classes**2))
+    np.add.at(cells, (owner, labels * classes + predicted), 1)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return (weights @ cells).reshape(RESAMPLES, classes, classes)
+
+
+def _per_class(matrix: np.ndarray, classes: Sequence[str]) -> list[dict]:
+    hits, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    return [
+        {
+            "class": name,
+            "precision": float(hits[i] / predicted[i]) if predicted[i] else None,
+            "recall": float(hits[i] / true[i]) if true[i] else None,
+            "f1": float(2 * hits[i] / (true[i] + predicted[i])) if true[i] + predicted[i] else None,
+            "images": int(true[i]),
+        }
+        for i, name in enumerate(classes)
+    ]

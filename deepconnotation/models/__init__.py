@@ -1,0 +1,1 @@
+"""Functional Keras models, built by name through `registry.build`."""

@@ -1,0 +1,170 @@
+"""Predict pictures: files, folders, or paths on standard input.
+
+    python -m deepconnotation.predict snapshots/faces photo.jpg holiday/
+    find . -name '*.png' | python -m deepconnotation.predict snapshots/faces - --csv > answers.csv
+
+One row an input, in order. Exit status 0 when all were predicted, 3 when some were not, 2 for bad
+use. A name that starts with a dash is written ./-name.jpg.
+"""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepconnotation import run
+from deepconnotation.console import UserError, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BATCH = 32
+SOME_FAILED = 3
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m deepconnotation.predict", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder of the run")
+    add("inputs", metavar="IMAGE|DIR|-", nargs="+", help="pictures, folders, or - for paths on "
+        "standard input")  # fmt: skip
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="CSV with a header")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    found = run.load(args.run)
+    for stream in (sys.stdout, sys.stdin):
+        # A file's name need not be text; it must neither stop the run nor change on its way.
+        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    write = _writer(args, found.classes)
+    counts: Counter[str] = Counter()
+    for row in predict(found, list_inputs(args.inputs)):
+        counts[row["status"]] += 1
+        write(row)
+    if not counts:
+        raise UserError(f"no picture in {', '.join(args.inputs)}")
+    print(", ".join(f"{n} {status}" for status, n in counts.items()), file=sys.stderr)
+    return SOME_FAILED if counts["rejected"] else 0
+
+
+def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:
+    """Yield every file that is named, in a named folder (by name), or on standard input."""
+    for name in inputs:
+        if name == "-":
+            yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
+        elif os.path.isdir(name):
+            for top, folders, files in os.walk(name):
+                folders.sort()
+                yield from (Path(top, file) for file in sorted(files))
+        else:
+            yield Path(name)
+
+
+def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
+    """Predict pictures in batches, with no more than a few batches in memory.
+
+    Args:
+        found: a run with a model.
+        paths: of the pictures; whatever is there is answered with a row.
+
+    Yields:
+        A row a path, in order: "file"; "status", which is "ok", "rejected" or "skipped"; then
+        "label", "confidence" and "probabilities" (a list in the order of the classes), or "reason".
+    """
+    import numpy as np
+
+    answer = _answerer(found)
+    paths = iter(paths)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
+        while rows := list(ahead):
+            ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
+            good = [row for row in rows if row["status"] == "ok"]
+            if good:
+                probabilities = answer(np.stack([row.pop("pixels") for row in good]))
+                for row, p in zip(good, probabilities, strict=True):
+                    best = int(p.argmax())
+                    row.update(label=found.classes[best], confidence=float(p[best]),
+                               probabilities=[float(v) for v in p])  # fmt: skip
+            yield from rows
+
+
+def _read(path: Path, size: tuple[int, int]) -> dict:
+    from deepconnotation.data.decode import Rejected, decode, is_clutter
+
+    row = {"file": str(path)}
+    if is_clutter(path.name):
+        return {**row, "status": "skipped", "reason": "clutter: a system or partial file"}
+    try:
+        return {**row, "status": "ok", "pixels": decode(path.read_bytes(), size).pixels}
+    except Rejected as rejected:
+        return {**row, "status": "rejected", "reason": str(rejected)}
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        text = getattr(error, "strerror", None) or str(error)
+        return {**row, "status": "rejected", "reason": f"unreadable: {text}"}
+
+
+def _answerer(found: run.Run) -> Callable[["np.ndarray"], "np.ndarray"]:
+    """Return a function from uint8 (n, H, W, 3), n up to BATCH, to probabilities (n, classes)."""
+    import numpy as np
+
+    from deepconnotation.backend import tf
+
+    model = found.model
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *found.size, 3), tf.uint8)])
+    def probabilities(images):
+        return tf.nn.softmax(model(tf.cast(images, tf.float32), training=False))
+
+    return lambda images: np.asarray(probabilities(tf.constant(images)))
+
+
+def _writer(args: argparse.Namespace, classes: list[str]) -> Callable[[dict], None]:
+    if args.json:
+        return lambda row: print(json.dumps(_named(row, classes)), flush=True)
+    if args.csv:
+        from deepconnotation.evaluate import spreadsheet_safe
+
+        fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes), "reason"]
+        out = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+        out.writeheader()
+
+        def write(row: dict) -> None:
+            numbers = [f"{v:.6f}" for v in row.get("probabilities", [])]
+            cells = {f"p_{c}": v for c, v in zip(classes, numbers, strict=False)}
+            rest = {k: v for k, v in row.items() if k != "probabilities"}
+            out.writerow({**rest, **cells, "file": spreadsheet_safe(row["file"])})
+
+        return write
+    return lambda row: print(_line(row))
+
+
+def _named(row: dict, classes: list[str]) -> dict:
+    if "probabilities" not in row:
+        return row
+    named = dict(zip(classes, row["probabilities"], strict=True))
+    return {**row, "probabilities": named}
+
+
+def _line(row: dict) -> str:
+    if row["status"] == "ok":
+        return f"{row['label']:14}{row['confidence']:6.3f}  {row['file']}"
+    return f"{row['status']:20}  {row['file']}: {row['reason']}"
+
+
+if __name__ == "__main__":
+    run_command(main)

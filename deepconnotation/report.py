@@ -1,0 +1,265 @@
+"""One self-contained page a run: what was trained, on what, how well, and where it is wrong."""
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from deepconnotation.console import write_atomic
+from deepconnotation.data.pipeline import Split
+from deepconnotation.metrics import SCALARS
+from deepconnotation.run import Run
+
+ERRORS = 24
+THUMBNAIL = 96  # pixels
+BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 Georgia, 'Times New Roman', serif; color: #222; background: #fff;
+       max-width: 60rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0; }
+h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ccc; }
+.headline { font-size: 1.1rem; }
+.notice { border-left: 4px solid #c8601a; background: #fdf3ea; padding: .5rem .8rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font: 14px/1.4 system-ui, sans-serif; margin: .5rem 0; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
+th:first-child, td:first-child { text-align: left; }
+td.text { text-align: left; word-break: break-word; }
+img { max-width: 100%; height: auto; }
+code, pre { font: 13px/1.4 ui-monospace, monospace; background: #f4f4f4; }
+pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
+.errors { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: .7rem;
+          font: 12px/1.3 system-ui, sans-serif; }
+.errors figure { margin: 0; break-inside: avoid; }
+.errors img { width: 96px; height: 96px; image-rendering: auto; }
+@media print { body { max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
+"""
+
+
+def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> Path:
+    """Write report.html into the run folder.
+
+    Args:
+        found: the run.
+        summary: as `evaluate.evaluate` makes it.
+        part: the split that was evaluated.
+        probabilities: float32 (n, classes), of its pictures.
+
+    Returns:
+        The page's path.
+    """
+    config = found.config
+    title = f"{config['arch']} on {config['data']['name']}"
+    body = "\n".join([
+        f"<h1>{escape(title)}</h1>",
+        _headline(summary),
+        _notices(config),
+        _section("Figures", _figures(summary)),
+        _section("Per class", _per_class(summary)),
+        _section("Confusion matrix", _confusion(summary, found.classes)),
+        _section("Training", _curves(found)),
+        _section("Most confident errors", _errors(part, probabilities, found.classes)),
+        _section("Data", _data(config, found.classes)),
+        _section("How to repeat it", _repeat(config, summary)),
+        _section("Limits", _limits(summary)),
+    ])  # fmt: skip
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{body}\n</body></html>\n"
+    )
+    path = found.path / "report.html"
+    write_atomic(path, page)
+    return path
+
+
+def escape(value: object) -> str:
+    """Return a value as text that HTML shows as it is."""
+    return html.escape(str(value))
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{content}</section>"
+
+
+def _table(header: list[str], rows: list[list[object]], text: bool = False) -> str:
+    kind = ' class="text"' if text else ""
+    head = "".join(f"<th>{escape(h)}</th>" for h in header)
+    lines = ["".join(f"<td{kind}>{escape(c)}</td>" for c in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    top = f"<thead><tr>{head}</tr></thead>" if header else ""
+    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _headline(summary: dict) -> str:
+    f = summary["accuracy"]
+    return (
+        f'<p class="headline">Accuracy {f["value"]:.3f} (95 % interval {f["low"]:.3f} to '
+        f"{f['high']:.3f}) on {summary['images']:,} {escape(summary['split'])} pictures; always "
+        f"answering {escape(summary['majority_class'])} would give {f['majority']:.3f}.</p>"
+    )
+
+
+def _notices(config: dict) -> str:
+    if config["data"]["drawn"]:
+        text = ("These pictures were drawn by the program to show how it works. "
+                "Nothing here is a result about emotions.")  # fmt: skip
+    else:
+        text = ("This page contains pictures of the data set; check its licence before you "
+                f"publish the page (licence: {config['data']['licence']}).")  # fmt: skip
+    return f'<p class="notice">{escape(text)}</p>'
+
+
+def _figures(summary: dict) -> str:
+    rows = []
+    for name in SCALARS:
+        f = summary[name]
+        rows.append([
+            name.replace("_", " "), _number(f["value"]),
+            f"{f['low']:.3f} to {f['high']:.3f}", _number(f["majority"]),
+        ])  # fmt: skip
+    return _table(["", "value", "95 % interval", "majority baseline"], rows)
+
+
+def _per_class(summary: dict) -> str:
+    rows = [[r["class"], *(_number(r[k]) for k in ("precision", "recall", "f1")), r["images"]]
+            for r in summary["per_class"]]  # fmt: skip
+    return _table(["class", "precision", "recall", "F1", "pictures"], rows)
+
+
+def _image(figure: Figure, alt: str) -> str:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
+    data = base64.b64encode(stream.getvalue()).decode()
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _confusion(summary: dict, classes: list[str]) -> str:
+    counts = np.array(summary["confusion_matrix"])
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 1.6 + 0.62 * len(classes)
+    figure = Figure(figsize=(side + 0.8, side))
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), n in np.ndenumerate(counts):
+        colour = "white" if share[row, column] > 0.55 else "#222222"
+        text = f"{100 * share[row, column]:.0f} %\n{n}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    best = ", ".join(f"{c} {100 * share[i, i]:.0f} %" for i, c in enumerate(classes))
+    words = "<p>Each row sums to 100 % of the pictures of a true class; below, their number.</p>"
+    return words + _image(figure, f"Confusion matrix; right answers a class: {best}")
+
+
+def _curves(found: Run) -> str:
+    path = found.path / "history.csv"
+    if not path.exists():
+        return "<p>No history was kept.</p>"
+    history = pd.read_csv(path)
+    figure = Figure(figsize=(9, 3.2))
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(history["epoch"], history[name], color=BLUE, label="training")
+        if f"val_{name}" in history:
+            axes.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, label="dev")
+        if best := found.config.get("best_epoch"):
+            axes.axvline(best, color=GREY, linestyle=":", label=f"kept: epoch {best}")
+        axes.set_xlabel("epoch")
+        axes.set_title(name)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    last = history.iloc[-1]
+    alt = f"Loss and accuracy by epoch; at the end training accuracy {last['accuracy']:.3f}"
+    note = ("<p>The training loss includes regularisation and is taken on augmented pictures with "
+            "dropout, so it may lie above the dev loss.</p>")  # fmt: skip
+    return _image(figure, alt) + note
+
+
+def _errors(part: Split, probabilities: np.ndarray, classes: list[str]) -> str:
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != part.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:ERRORS]
+    if not len(worst):
+        return "<p>There are none.</p>"
+    cells = []
+    for i in worst:
+        true, answer = classes[part.labels[i]], classes[predicted[i]]
+        words = f"{true}, taken for {answer}, {100 * confidence[i]:.0f} %"
+        picture = _thumbnail(part.images[i])
+        cells.append(
+            f'<figure><img alt="{escape(part.table["id"].iloc[i])}: {escape(words)}" '
+            f'src="{picture}"><figcaption>{escape(words)}</figcaption></figure>'
+        )
+    return f'<div class="errors">{"".join(cells)}</div>'
+
+
+def _thumbnail(pixels: np.ndarray) -> str:
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _data(config: dict, classes: list[str]) -> str:
+    data = config["data"]
+    rows = [[split, *(counts[c] for c in classes), sum(counts.values())]
+            for split, counts in sorted(data["counts"].items(), key=lambda kv: -sum(kv[1].values()))
+            ]  # fmt: skip
+    facts = [
+        ["name", data["name"]], ["label set", config["emotion_set"]],
+        ["split", data["split"]], ["licence", data["licence"]],
+        ["picture size", "{} x {} pixels{}".format(*config["input_shape"][:2],
+                                                  ", grey" if data["grey"] else "")],
+        ["manifest", f"sha256 {data['fingerprint'][:16]}"],
+    ]  # fmt: skip
+    return _table(["split", *classes, "all"], rows) + _table([], facts, text=True)
+
+
+def _repeat(config: dict, summary: dict) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
+    minutes = config.get("train_seconds", 0) / 60
+    facts = [
+        ["seed", config["seed"]],
+        ["chosen by", f"{config['monitor']} on the dev split, never on the test split"],
+        ["epochs", f"{config.get('epochs_done', 0)}, kept: {config.get('best_epoch', 0)}"],
+        ["training time", f"{minutes:.1f} minutes"],
+        ["machine", f"{config['device']}, {config['precision']}"],
+        ["versions", versions], ["source revision", config["git"] or "unknown"],
+        ["evaluated", summary["date"]],
+    ]  # fmt: skip
+    settings = json.dumps(config["settings"], indent=1)
+    return (
+        f"<pre>{escape(config['command'])}</pre>{_table([], facts, text=True)}"
+        f"<details><summary>All settings</summary><pre>{escape(settings)}</pre></details>"
+    )
+
+
+def _limits(summary: dict) -> str:
+    points = [
+        "The intervals come from 1,000 bootstrap resamples of the evaluated pictures (of whole "
+        "people or groups, where those are known). They say how far chance in the choice of "
+        "pictures reaches, not what another data set or another seed would give.",
+        "A picture's emotion differs from viewer to viewer, and a face does not reveal what a "
+        "person feels. Labels are the annotators' impressions.",
+        "The figures hold for pictures like those of the data set. Do not use the model to judge "
+        "people.",
+    ]
+    if summary["absent_classes"]:
+        points.append(f"Not in this split: {', '.join(summary['absent_classes'])}.")
+    return f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in points)}</ul>"

@@ -1,0 +1,182 @@
+"""Train a model, evaluate it once on the test split, and write a report.
+
+    python -m deepconnotation.train --arch resnet                      (on the embedded drawn set)
+    python -m deepconnotation.train --arch resnet --data data/faces --run snapshots/faces
+    python -m deepconnotation.train --resume snapshots/faces
+"""
+
+import argparse
+import sys
+from dataclasses import asdict, fields
+from datetime import datetime
+from pathlib import Path
+
+from deepconnotation.console import UserError, run_command
+from deepconnotation.models.registry import ARCHITECTURES, resolve
+from deepconnotation.settings import Settings
+
+TOY_DATA = Path("data/toy")
+TOY_SIZE = 32
+DIVERGED = 1
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m deepconnotation.train", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--arch", default="resnet", help=f"resnet or one of {', '.join(ARCHITECTURES)}")
+    add("--data", metavar="DIR", help="prepared data set (default: the embedded drawn set)")
+    add("--run", metavar="DIR", help="folder of the run (default snapshots/ARCH-TIME)")
+    add("--resume", metavar="RUN", help="go on with an interrupted run; its settings stay")
+    add("--weights", metavar="RUN", help="start from the weights of another run")
+    add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
+    group = parser.add_argument_group("settings (default in brackets)")
+    for f in fields(Settings):
+        flag = "--" + f.name.replace("_", "-")
+        if f.type is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=f.default,
+                               help=f.metadata["help"])  # fmt: skip
+        else:
+            group.add_argument(flag, type=f.type, default=f.default, metavar=f.metadata["metavar"],
+                               choices=f.metadata["choices"],
+                               help=f"{f.metadata['help']} [{f.default}]")  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    if args.resume:
+        return resume(args.resume, args.tensorboard)
+    settings = Settings.from_dict(vars(args))
+    settings.check()
+    arch = resolve(args.arch)
+    data = Path(args.data) if args.data else drawn_set()
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = Path(args.run) if args.run else Path("snapshots") / f"{arch}-{stamp}"
+    return start(arch, data, folder, settings, args.weights, args.tensorboard)
+
+
+def drawn_set() -> Path:
+    """Make the embedded drawn data set where it is not there yet, and return its folder."""
+    from deepconnotation.data import prepare
+    from deepconnotation.data.sources import toy
+
+    print("No --data: training on the embedded drawn set. Its pictures are drawn by the package; "
+          "no figure on them is an emotion result.")  # fmt: skip
+    prepare.prepare(toy.read(TOY_DATA.parent / "toy-pictures"), TOY_DATA, TOY_SIZE)
+    return TOY_DATA
+
+
+def start(
+    arch: str, data: Path, folder: Path, settings: Settings, weights: str | None = None,
+    tensorboard: bool = False,
+) -> int:  # fmt: skip
+    """Train a new run; return the exit status."""
+    from deepconnotation import backend, run
+    from deepconnotation.data import manifest
+
+    info = manifest.read_info(data)
+    counts = manifest.read(data).groupby(["split", "label"]).size()
+    config = {
+        "arch": arch,
+        "command": " ".join(["python -m deepconnotation.train", *sys.argv[1:]]),
+        "classes": list(info.classes),
+        "emotion_set": info.emotion_set,
+        "input_shape": [info.height, info.width, 3],
+        "settings": asdict(settings),
+        "weights": weights,
+        "seed": settings.seed,
+        "monitor": settings.monitor,
+        "precision": backend.set_precision(settings.precision),
+        "device": backend.device_name(),
+        "data": {
+            "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
+            "licence": info.licence, "split": info.split, "fingerprint": manifest.fingerprint(data),
+            "counts": {s: {c: int(counts.get((s, c), 0)) for c in info.classes}
+                       for s in counts.index.levels[0]},
+        },
+    }  # fmt: skip
+    return _train(run.create(folder, config), settings, tensorboard)
+
+
+def resume(folder: str, tensorboard: bool = False) -> int:
+    """Go on with a run as if it had never stopped; return the exit status."""
+    from deepconnotation import backend, run
+    from deepconnotation.data import manifest
+
+    found = run.load(folder)
+    if found.config["state"] == "finished":
+        raise UserError(f"{folder} is finished; see {found.path / 'report.html'}")
+    if found.config["state"] == "diverged":
+        raise UserError(f"{folder} diverged ({found.config['diverged']}); start a new run with a "
+                        "lower --rate or a smaller --clip")  # fmt: skip
+    data = found.config["data"]
+    if manifest.fingerprint(data["path"]) != data["fingerprint"]:
+        raise UserError(f"{data['path']} has changed since {folder} was started; train anew")
+    settings = Settings.from_dict(found.config["settings"])
+    backend.set_precision(found.config["precision"])
+    return _train(found.update(state="running"), settings, tensorboard)
+
+
+def _train(found, settings: Settings, tensorboard: bool) -> int:
+    from deepconnotation.backend import keras, tf
+    from deepconnotation.data import pipeline
+    from deepconnotation.evaluate import evaluate
+    from deepconnotation.fit import Diverged, Trainer
+    from deepconnotation.models.registry import build
+
+    config, data = found.config, found.config["data"]
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    counts = data["counts"]
+    train = pipeline.load(data["path"], "train")
+    dev = pipeline.load(data["path"], "dev") if "dev" in counts else None
+    model = build(
+        config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
+        stem=settings.stem, width=settings.width, dropout=settings.dropout, l2=settings.l2,
+    )  # fmt: skip
+    trainer = Trainer(found, model, settings, train, dev)
+    trainer.restore()
+    if config["weights"] and not trainer.progress.history:
+        _load_weights(model, config["weights"])
+    print(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
+          + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
+          + f"; {config['precision']} on {config['device']}")  # fmt: skip
+    if dev is None:
+        print("There is no dev split: the last epoch's weights are kept, nothing is chosen.")
+    if tensorboard:
+        trainer.log_to_tensorboard()
+    try:
+        found = trainer.fit()
+    except Diverged as error:
+        print(f"error: {error}; no score is reported. Good weights of earlier epochs, if any, are "
+              f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
+        return DIVERGED
+    evaluate(found, Path(data["path"]), "test" if "test" in counts else "dev")
+    return 0
+
+
+def _load_weights(model, folder: str) -> None:
+    """Copy weights layer by layer from another run's model; sizes of pictures may differ.
+
+    Raises:
+        UserError: when a layer is missing or has another shape.
+    """
+    from deepconnotation import run
+
+    there = {layer.name: layer for layer in run.load(folder).model.layers}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        shapes = [tuple(w.shape) for w in layer.weights]
+        other = there.get(layer.name)
+        if other is None or [tuple(w.shape) for w in other.weights] != shapes:
+            raise UserError(f"--weights {folder}: its layer {layer.name!r} does not fit this model")
+        layer.set_weights(other.get_weights())
+
+
+if __name__ == "__main__":
+    run_command(main)
