@@ -5,14 +5,36 @@ backward pass of a ResNet is six times slower without them (a 512-channel 3x3 co
 pixels: .96 s against .07 s), so they are switched on unless the user has decided otherwise.
 """
 
+import contextlib
 import os
+import sys
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep TensorFlow's start-up lines, written past every log level, off standard error."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _quiet():
+    import keras
+    import tensorflow as tf
+
+    # The first operation starts the devices, which is when the rest of the lines appear.
+    tf.config.list_logical_devices()
 
 __all__ = ["device_name", "keras", "set_precision", "tf"]
 

@@ -32,7 +32,7 @@ REASONS = {
 }
 
 # Pillow warns of odd EXIF and of large pictures; both are dealt with here.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", module=r"PIL\b")
 
 _CLUTTER = re.compile(r"^(\..*|thumbs\.db|desktop\.ini|.*\.(part|tmp|crdownload))$", re.IGNORECASE)
 _ORIENTATION = 0x0112
@@ -113,14 +113,15 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
         image = _to_rgb(image)
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
         raise _refusal(error) from None
-    if orientation >= 5:
-        width, height = height, width
+    if size is not None:
+        turned = size if orientation >= 5 else size[::-1]  # (width, height) as stored
+        image = _resize(image, turned, (width, height))
     if orientation in _TRANSPOSE:
         image = image.transpose(_TRANSPOSE[orientation])
+    if orientation >= 5:
+        width, height = height, width
     if grey:
         image = image.convert("L")
-    if size is not None and image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     pixels = np.asarray(image)
     if grey:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -181,6 +182,20 @@ def _draft(image: Image.Image, size: tuple[int, int]) -> None:
     need = _DRAFT_MARGIN * max(size)
     if min(image.size) >= 2 * need:
         image.draft(None, (need, need))
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], stored: tuple[int, int]
+) -> Image.Image:
+    """Resize to (width, height), from a picture that may have been read at a part of its size.
+
+    Reduced reading rounds odd sizes up and pads; the box leaves the padding out.
+    """
+    if image.size == size == stored:
+        return image
+    scale = round(stored[0] / image.size[0])
+    box = (0, 0, stored[0] / scale, stored[1] / scale)
+    return image.resize(size, Image.Resampling.LANCZOS, box)
 
 
 def _orientation(image: Image.Image) -> int:

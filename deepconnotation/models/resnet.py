@@ -1,13 +1,14 @@
 """Pre-activation residual networks (He et al., ECCV 2016, arXiv 1603.05027).
 
-Parameters for 1,000 classes and RGB: resnet18 11,687,848; resnet34 21,795,688; resnet50
-25,549,352; resnet101 44,541,480; resnet152 60,185,128. The ECCV paper's architecture differs from
-the first ResNet's (He 2016, CVPR: 11.7, 21.8, 25.6, 44.5 and 60.2 million) only in the order of
-its parts, and so by a few thousand parameters of batch normalisation.
+Trainable parameters for 1,000 classes: resnet18 11,687,720, resnet34 21,795,880, resnet50
+25,549,352, resnet101 44,541,480, resnet152 60,185,128. The first ResNets (CVPR 2016; in torchvision
+11,689,512 to 60,192,808) differ only in the order of their parts, and so by a few thousand
+parameters of batch normalisation.
 """
 
-import keras
-from keras import layers
+from deepconnotation.backend import keras
+
+layers = keras.layers
 
 #: name -> (kind of block, blocks a stage)
 VARIANTS = {
@@ -85,7 +86,8 @@ def build(
 
 
 def _bn_relu(x, name):
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    # Keras' default momentum .99 lags hundreds of steps behind; .9 is what ResNets are trained with.
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

@@ -1,0 +1,46 @@
+"""What several tests share: the real data, a small prepared data set, a trained run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deepconnotation.data import prepare
+from deepconnotation.data.sources import toy
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; a test that needs it is skipped where there is none."""
+    folder = Path(os.environ.get("DEEPCONNOTATION_DATA", ROOT / "../shared/data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set DEEPCONNOTATION_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_source(tmp_path_factory):
+    """Ten drawn pictures a class."""
+    return toy.read(tmp_path_factory.mktemp("drawn"), per_class=10)
+
+
+@pytest.fixture(scope="session")
+def toy_data(toy_source, tmp_path_factory) -> Path:
+    """A prepared data set of them, 16 pixels; never to be changed by a test."""
+    out = tmp_path_factory.mktemp("toy") / "data"
+    prepare.prepare(toy_source, out, 16, fractions="60/20/20", workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_data, tmp_path_factory):
+    """A run trained on it for two epochs, evaluated and reported."""
+    from deepconnotation import run, train
+    from deepconnotation.settings import Settings
+
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    settings = Settings(epochs=2, batch=16, width=8, rate=0.01)
+    assert train.start("resnet18", toy_data, folder, settings) == 0
+    return run.load(folder)
