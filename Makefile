@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEEPCONNOTATION_DATA ?= $(CURDIR)/../shared/data
 export DEEPCONNOTATION_DATA
 
-.PHONY: demo test lint slow bench clean
+.PHONY: demo test lint slow bench lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m deepconnotation.train --arch resnet --run snapshots/demo
@@ -24,8 +24,18 @@ bench: .venv/installed
 .venv/installed: requirements.lock setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Only after a change of setup.cfg: takes the newest versions and writes them down.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet setuptools tensorflow-cpu keras numpy pillow \
+		requests pandas scikit-learn matplotlib rich scipy pytest imagehash ruff
+	(sed '/^[^#]/,$$d' requirements.lock; .venv-lock/bin/python -m pip freeze --all \
+		| grep -v '^pip==') > requirements.new
+	mv requirements.new requirements.lock
+	rm -rf .venv-lock
 
 clean:
 	rm -rf .venv

@@ -162,7 +162,7 @@ class Trainer:
         total = self.steps * s.epochs
         done = (p.epoch * self.steps + p.step + 1) / total
         milestones = tuple(float(m) / 100 for m in s.milestones.split(","))
-        warmup = min(s.warmup / s.epochs, 1.0)
+        warmup = min(s.warmup / s.epochs, 0.5)  # a short run still has to come down again
         return p.factor * learning_rate(s.schedule, s.rate, min(done, 1.0), warmup, milestones)
 
     # One epoch -----------------------------------------------------------------------------

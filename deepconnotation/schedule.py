@@ -16,13 +16,14 @@ def learning_rate(
             1608.03983); "step", a tenth after every milestone.
         base: the highest rate.
         progress: share of all steps done, 0 to 1.
-        warmup: share of all steps in which the rate climbs linearly from 0 to `base`.
+        warmup: share of all steps in which the rate climbs linearly from 0 to `base`; below 1.
         milestones: shares of all steps, for "step".
     """
     if progress < warmup:
         return base * progress / warmup
     if schedule == "cosine":
-        return base * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+        share = (progress - warmup) / (1 - warmup)
+        return max(base * 0.5 * (1 + math.cos(math.pi * share)), 0.0)
     if schedule == "step":
         return base * 0.1 ** sum(progress >= m for m in milestones)
     return base

@@ -86,7 +86,7 @@ def build(
 
 
 def _bn_relu(x, name):
-    # Keras' default momentum .99 lags hundreds of steps behind; .9 is what ResNets are trained with.
+    # Keras' default momentum, .99, lags hundreds of steps behind; ResNets are trained with .9.
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 

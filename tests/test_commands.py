@@ -1,0 +1,73 @@
+"""What every command promises: help without TensorFlow, one-line errors, atomic files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepconnotation import console
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = ["train", "evaluate", "predict"]
+TOOLS = ["fetch_and_resize.py", "split.py"]
+HEAVY = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"}
+
+
+@pytest.mark.parametrize("name", MODULES + TOOLS)
+def test_help_imports_nothing_heavy(name):
+    """What keeps --help under a second; benchmarks/start.py times it."""
+    what = ["-m", f"deepconnotation.{name}"] if name in MODULES else [ROOT / "data_tools" / name]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *what, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "usage:" in done.stdout
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arch", "resnet81"], "'resnet81'"),
+        (["--data", "/nowhere"], "/nowhere/dataset.json: no such file"),
+        (["--epochs", "0"], "--epochs 0: expected a number from 1"),
+        (["--batch", "-1"], "--batch -1"),
+        (["--resume", "/nowhere"], "/nowhere: no run.json"),
+        (["--milestones", "a,b"], "--milestones"),
+        (["--optimizer", "magic"], "invalid choice: 'magic'"),
+    ],
+)
+def test_bad_use_of_train(arguments, message, tmp_path):
+    command = [sys.executable, "-m", "deepconnotation.train", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_not_overwritten(toy_run, toy_data):
+    command = [sys.executable, "-m", "deepconnotation.train", "--data", toy_data, "--run"]
+    before = (toy_run.path / "run.json").read_bytes()
+    done = subprocess.run([*command, toy_run.path], capture_output=True, text=True)
+    assert done.returncode == 2 and "exists already" in done.stderr
+    assert (toy_run.path / "run.json").read_bytes() == before
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    console.write_atomic(path, "old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(console.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        console.write_atomic(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_progress_prints_plain_lines_elsewhere(capsys):
+    with console.progress("pictures", 10, done=4) as advance:
+        advance(6)
+    assert capsys.readouterr().err.startswith("pictures: 10/10 (")

@@ -1,0 +1,95 @@
+"""Evaluation and report of a trained run."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from deepconnotation import evaluate, report, run
+from deepconnotation.console import UserError
+from deepconnotation.data import manifest, pipeline
+
+
+def test_figures_are_those_of_the_saved_predictions(toy_run, toy_data):
+    figures = json.loads((toy_run.path / "metrics.json").read_text())
+    rows = pd.read_csv(toy_run.path / "predictions.csv")
+    part = pipeline.load(toy_data, "test")
+    assert sorted(rows["id"]) == sorted(part.table["id"]) and figures["images"] == len(rows) == 16
+    assert figures["accuracy"]["value"] == (rows["label"] == rows["predicted"]).mean()
+    expected = balanced_accuracy_score(rows["label"], rows["predicted"])
+    assert figures["balanced_accuracy"]["value"] == pytest.approx(expected)
+    probabilities = rows[[f"p_{c}" for c in toy_run.classes]].to_numpy()
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    assert [toy_run.classes[i] for i in probabilities.argmax(axis=1)] == rows["predicted"].tolist()
+    # Independent of our batching: Keras' own predict over the same pixels.
+    logits = toy_run.model.predict(np.asarray(part.images), verbose=0)
+    by_id = rows.set_index("id").loc[part.table["id"], "predicted"]
+    assert [toy_run.classes[i] for i in logits.argmax(axis=1)] == by_id.tolist()
+
+
+def test_report_is_one_page_with_all_that_is_in_it(toy_run):
+    page = (toy_run.path / "report.html").read_text()
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:|//)", page) and "<script" not in page
+    pictures = re.findall(r"<img ([^>]*)>", page)
+    assert len(pictures) >= 3
+    assert all(re.search(r'alt="[^"]+"', p) and 'src="data:image/' in p for p in pictures)
+    for words in ("drawn by the program", "95 % interval", "majority", "Limits", "viewport"):
+        assert words in page
+    assert all(c in page for c in toy_run.classes)
+
+
+def test_report_escapes_text(toy_run):
+    page = report.escape('<img src=x onerror="alert(1)">')
+    assert "<" not in page and '"' not in page
+
+
+def test_dev_evaluation_leaves_the_test_figures_alone(toy_run, toy_data, capsys):
+    before = {p.name: p.read_bytes() for p in toy_run.path.iterdir() if p.is_file()}
+    evaluate.main([str(toy_run.path), "--split", "dev"])
+    out = capsys.readouterr().out
+    assert "drawn pictures: not an emotion result" in out and "majority" in out
+    for name, content in before.items():
+        assert (toy_run.path / name).read_bytes() == content
+    assert json.loads((toy_run.path / "metrics-dev.json").read_text())["split"] == "dev"
+
+
+def test_another_order_of_classes_is_refused(toy_run, toy_data, tmp_path):
+    info = manifest.read_info(toy_data)
+    mixed = manifest.DatasetInfo(**{**vars(info), "classes": info.classes[::-1]})
+    manifest.write(tmp_path, manifest.read(toy_data), mixed)
+    with pytest.raises(UserError, match="was trained on amusement, anger"):
+        evaluate.evaluate(toy_run, tmp_path)
+    small = manifest.DatasetInfo(**{**vars(info), "height": 32, "width": 32})
+    manifest.write(tmp_path, manifest.read(toy_data), small)
+    with pytest.raises(UserError, match="takes 16x16"):
+        evaluate.evaluate(toy_run, tmp_path)
+
+
+def test_spreadsheet_formulas_are_text():
+    assert evaluate.spreadsheet_safe("=1+1.jpg") == "'=1+1.jpg"
+    assert evaluate.spreadsheet_safe("a=1.jpg") == "a=1.jpg"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": list("abc")}, "mixes two runs"),
+        ({"input_shape": [32, 32, 3]}, "mixes two runs"),
+        ({"model_sha256": "0" * 64}, "not the file that this run saved"),
+    ],
+)
+def test_mixed_up_run_folders_are_refused(toy_run, tmp_path, change, message):
+    (tmp_path / "model.keras").write_bytes((toy_run.path / "model.keras").read_bytes())
+    (tmp_path / "run.json").write_text(json.dumps({**toy_run.config, **change}))
+    with pytest.raises(UserError, match=message):
+        run.load(tmp_path).model  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}'])
+def test_damaged_run_json_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match="run.json"):
+        run.load(tmp_path)

@@ -1,0 +1,192 @@
+"""The training loop: resuming, stopping, class weights, and a loss that is not a number."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepconnotation import fit, run, train
+from deepconnotation.backend import keras
+from deepconnotation.console import UserError
+from deepconnotation.data import pipeline
+from deepconnotation.settings import Settings
+
+SETTINGS = Settings(epochs=4, batch=16, rate=0.02, mixup=0.2, rotate=10, patience=3, plateau=1,
+                    deterministic=True)  # fmt: skip
+
+
+def tiny(seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Rescaling(1 / 64, -2)(inputs)
+    x = keras.layers.Conv2D(8, 3, strides=2, kernel_regularizer="l2")(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, keras.layers.Dense(8)(x))
+
+
+@pytest.fixture
+def trainer(toy_data, tmp_path):
+    """Makes trainers of a tiny model, each in a run folder of its own."""
+    splits = pipeline.load(toy_data, "train"), pipeline.load(toy_data, "dev")
+
+    def make(name: str, settings: Settings = SETTINGS) -> fit.Trainer:
+        path = tmp_path / name
+        found = run.load(path) if path.exists() else run.create(path, {
+            "arch": "tiny", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
+            "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+        made = fit.Trainer(found, tiny(), settings, *splits, say=lambda line: None)
+        made.restore()
+        return made
+
+    return make
+
+
+def weights(made: fit.Trainer) -> list[np.ndarray]:
+    return [v.numpy() for v in made.model.variables + made.optimizer.variables]
+
+
+@pytest.mark.parametrize("stop_after", [2, 3, 4, 8])
+def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after):
+    """Three steps an epoch: stopped in the middle of one, and between two."""
+    whole = trainer("whole")
+    whole.fit()
+    part = trainer("part")
+    steps = iter(range(1, 1000))
+    real = part._step
+
+    def counted(*arguments):
+        if next(steps) == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(part, "_step", counted)
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        part.fit()
+    assert run.load(part.run.path).config["state"] == "interrupted"
+    resumed = trainer("part")
+    assert resumed.progress.epoch * 3 + resumed.progress.step == stop_after
+    resumed.fit()
+    for a, b in zip(weights(whole), weights(resumed), strict=True):
+        assert (a == b).all()
+    drop = ["seconds"]
+    histories = [pd.DataFrame(t.progress.history).drop(columns=drop) for t in (whole, resumed)]
+    pd.testing.assert_frame_equal(*histories)
+    assert whole.progress.stopping == resumed.progress.stopping
+    assert whole.progress.reducing == resumed.progress.reducing
+    assert whole.progress.factor == resumed.progress.factor < 1 or whole.progress.factor == 1
+
+
+def test_best_epoch_is_the_monitors_and_its_weights_are_kept(trainer):
+    made = trainer("best")
+    made.fit()
+    history = pd.DataFrame(made.progress.history)
+    best = history.loc[history["val_loss"].idxmin(), "epoch"]
+    found = run.load(made.run.path)
+    assert found.config["best_epoch"] == best and found.config["state"] == "finished"
+    logits = found.model(np.asarray(made.dev_split.images, np.float32))
+    loss = keras.losses.sparse_categorical_crossentropy(made.dev_split.labels, logits, True)
+    assert float(np.mean(loss)) == pytest.approx(history["val_loss"].min(), abs=1e-5)
+    assert pd.read_csv(made.run.path / "history.csv")["epoch"].tolist() == list(
+        range(1, len(history) + 1)
+    )
+
+
+def test_early_stopping_and_plateau(trainer):
+    settings = Settings(epochs=30, batch=64, rate=1e-9, warmup=0, schedule="constant",
+                        weight_decay=0, patience=4, plateau=2, monitor="val_accuracy")  # fmt: skip
+    made = trainer("flat", settings)
+    for layer in made.model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 1.0  # nothing moves at such a rate, so accuracy is flat
+    made.fit()
+    assert made.progress.epoch == 5 and made.progress.best_epoch == 1
+    rates = [row["learning_rate"] for row in made.progress.history]
+    assert rates == pytest.approx([1e-9, 1e-9, 1e-9, 1e-9 * 0.1**0.5, 1e-9 * 0.1**0.5])
+
+
+def test_nan_stops_at_once_and_keeps_good_weights(trainer):
+    made = trainer("nan", Settings(epochs=3, batch=16, rate=0.01))
+    real, calls = made._step, iter(range(1, 100))
+
+    def poisoned(*arguments):
+        if next(calls) == 5:
+            made.model.trainable_variables[0].assign_add(
+                np.full(made.model.trainable_variables[0].shape, np.nan, np.float32)
+            )
+        return real(*arguments)
+
+    made._step = poisoned
+    with pytest.raises(fit.Diverged, match="epoch 2, step 2"):
+        made.fit()
+    found = run.load(made.run.path)
+    assert found.config["state"] == "diverged" and "epoch 2, step 2" in found.config["diverged"]
+    assert found.config["epochs_done"] == 1
+    assert all(np.isfinite(v.numpy()).all() for v in found.model.variables)
+
+
+def test_a_diverged_run_has_no_score(toy_data, tmp_path, capsys):
+    settings = Settings(epochs=3, batch=16, width=4, rate=100.0, clip=0, warmup=0, l2=10.0)
+    assert train.start("resnet18", toy_data, tmp_path / "r", settings) == train.DIVERGED
+    assert "no score is reported" in capsys.readouterr().err
+    assert not (tmp_path / "r/metrics.json").exists()
+    with pytest.raises(UserError, match="diverged"):
+        train.resume(str(tmp_path / "r"))
+
+
+def test_class_weights_change_the_gradient(trainer):
+    """A step with a class weighted 0 leaves that class's bias to the other classes alone."""
+    weights_of = {}
+    for scheme in ("none", "0,1,1,1,1,1,1,1"):
+        settings = Settings(epochs=1, batch=48, class_weights=scheme, label_smoothing=0,
+                            warmup=0, schedule="constant", clip=0, flip=False, shift=0)  # fmt: skip
+        made = trainer(f"weights{scheme[0]}", settings)
+        made.fit()
+        weights_of[scheme] = made.model.layers[-1].bias.numpy()
+    plain, weighted = weights_of.values()
+    # Without pictures of class 0 pulling it up, its bias can only fall.
+    assert weighted[0] < 0 < plain[0] - weighted[0]
+    assert not np.allclose(plain, weighted, atol=1e-4)
+
+
+TRAIN = [sys.executable, "-m", "deepconnotation.train"]
+FAST = ["--epochs", "6", "--batch", "8", "--width", "4", "--deterministic", "--rate", "0.01"]
+
+
+def test_killed_training_resumes_to_equal_weights(toy_data, tmp_path):
+    command = [*TRAIN, "--data", toy_data, *FAST]
+    subprocess.run([*command, "--run", tmp_path / "whole"], check=True, capture_output=True)
+    job = subprocess.Popen([*command, "--run", tmp_path / "killed"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)  # fmt: skip
+    history = tmp_path / "killed/history.csv"
+    while job.poll() is None and not (history.exists() and len(history.read_text().split()) > 2):
+        time.sleep(0.02)
+    job.kill()
+    job.wait()
+    assert run.load(tmp_path / "killed").config["state"] == "running", "killed too late"
+    done = subprocess.run([*TRAIN, "--resume", tmp_path / "killed"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    states = [np.load(tmp_path / name / "last/state.npz") for name in ("whole", "killed")]
+    assert states[0].files == states[1].files
+    for name in states[0].files:
+        if name != "progress":
+            assert (states[0][name] == states[1][name]).all(), name
+    figures = [json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("whole", "killed")]
+    assert figures[0]["accuracy"] == figures[1]["accuracy"]
+
+
+def test_weights_of_another_run_are_taken(toy_run, toy_data, tmp_path):
+    settings = Settings(epochs=1, batch=16, width=8, rate=1e-9, l2=0)
+    train.start("resnet18", toy_data, tmp_path / "r", settings, weights=str(toy_run.path))
+    kernels = [m.get_layer("stage3_block1_conv1").kernel.numpy()
+               for m in (toy_run.model, run.load(tmp_path / "r").model)]  # fmt: skip
+    assert np.allclose(*kernels, atol=1e-5)
+    with pytest.raises(UserError, match="does not fit"):
+        train.start("resnet18", toy_data, tmp_path / "s", Settings(epochs=1, width=4),
+                    weights=str(toy_run.path))  # fmt: skip

@@ -1,0 +1,73 @@
+"""Figures against scikit-learn, hand-worked matrices and the binomial interval."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as sk
+
+from deepconnotation import metrics
+
+CLASSES = ["a", "b", "c"]
+
+
+def test_by_hand():
+    # rows true, columns predicted: [[3, 1, 0], [1, 1, 0], [0, 1, 3]]
+    labels = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2]
+    predicted = [0, 0, 0, 1, 0, 1, 1, 2, 2, 2]
+    found = metrics.summarise(labels, predicted, CLASSES, majority=0)
+    assert found["confusion_matrix"] == [[3, 1, 0], [1, 1, 0], [0, 1, 3]]
+    assert found["accuracy"]["value"] == pytest.approx(7 / 10)
+    assert found["accuracy"]["majority"] == pytest.approx(4 / 10)
+    assert found["balanced_accuracy"]["value"] == pytest.approx((3 / 4 + 1 / 2 + 3 / 4) / 3)
+    assert found["balanced_accuracy"]["majority"] == pytest.approx(1 / 3)
+    assert found["macro_f1"]["value"] == pytest.approx((6 / 8 + 2 / 5 + 6 / 7) / 3)
+    b = found["per_class"][1]
+    assert (b["class"], b["recall"], b["images"]) == ("b", 0.5, 2)
+    assert (b["precision"], b["f1"]) == (pytest.approx(1 / 3), pytest.approx(0.4))
+
+
+def test_against_scikit_learn():
+    rng = np.random.default_rng(0)
+    for absent in (False, True):
+        labels = rng.integers(0, 2 if absent else 3, 500)
+        predicted = np.where(rng.random(500) < 0.6, labels, rng.integers(0, 2, 500))
+        found = metrics.summarise(labels, predicted, CLASSES, 0)
+        assert found["accuracy"]["value"] == pytest.approx(sk.accuracy_score(labels, predicted))
+        expected = sk.balanced_accuracy_score(labels, predicted)
+        assert found["balanced_accuracy"]["value"] == pytest.approx(expected)
+        expected = sk.f1_score(labels, predicted, average="macro")
+        assert found["macro_f1"]["value"] == pytest.approx(expected)
+        assert found["absent_classes"] == (["c"] if absent else [])
+        per_class = sk.precision_recall_fscore_support(
+            labels, predicted, labels=range(3), zero_division=0
+        )
+        for i, row in enumerate(found["per_class"]):
+            values = [row[k] or 0 for k in ("precision", "recall", "f1", "images")]
+            assert values == pytest.approx([v[i] for v in per_class])
+
+
+def test_interval_of_accuracy_is_near_the_binomial_one():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 1000)
+    predicted = np.where(rng.random(1000) < 0.7, labels, (labels + 1) % 3)
+    f = metrics.summarise(labels, predicted, CLASSES, 0)["accuracy"]
+    low, high = stats.binom.interval(0.95, 1000, f["value"])
+    assert f["low"] == pytest.approx(low / 1000, abs=0.006)
+    assert f["high"] == pytest.approx(high / 1000, abs=0.006)
+
+
+def test_people_make_the_interval_wider():
+    """Twenty pictures a person, all right or all wrong: the people are what was drawn."""
+    rng = np.random.default_rng(2)
+    right = (rng.random(50) < 0.7).repeat(20)
+    labels = rng.integers(0, 3, 1000)
+    predicted = np.where(right, labels, (labels + 1) % 3)
+    people = [f"p{i // 20}" for i in range(1000)]
+
+    def width(groups):
+        f = metrics.summarise(labels, predicted, CLASSES, 0, groups)["accuracy"]
+        return f["high"] - f["low"]
+
+    # The standard error grows by the square root of the cluster size, 4.47.
+    assert 3.3 < width(people) / width(None) < 5.6
+    assert width([""] * 1000) == width(None)

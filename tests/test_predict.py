@@ -1,0 +1,116 @@
+"""The predict command as a person runs it."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pictures
+import pytest
+
+from deepconnotation.data.decode import decode
+
+
+def predict(*arguments, stdin: str | bytes | None = None) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "deepconnotation.predict", *map(str, arguments)]
+    stdin = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(command, input=stdin, capture_output=True)
+    done.out, done.err = done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    return folder, pictures.write_all(folder)
+
+
+def test_every_file_has_a_row_and_none_ends_the_run(toy_run, folder):
+    path, expected = folder
+    (path / "Thumbs.db").write_bytes(b"x")
+    done = predict(toy_run.path, path, path / "missing.jpg", "--json")
+    assert done.returncode == 3, done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    found = {r["file"].rsplit("/", 1)[1]: r for r in rows}
+    assert len(rows) == len(expected) + 2
+    assert [r["file"] for r in rows[:-1]] == sorted(r["file"] for r in rows[:-1])
+    for name, reason in expected.items():
+        if reason == "ok":
+            assert found[name]["status"] == "ok"
+            assert sum(found[name]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        else:
+            assert found[name]["status"] == "rejected"
+            assert found[name]["reason"].startswith(f"{reason}: ")
+    assert found["Thumbs.db"]["status"] == "skipped"
+    assert found["missing.jpg"]["reason"].startswith("unreadable: No such file")
+    assert f"{sum(v == 'ok' for v in expected.values())} ok" in done.err
+
+
+def test_answers_are_the_models(toy_run, tmp_path):
+    for i in range(40):  # more than one batch
+        data = pictures.encode(pictures.quarters(16 + 2 * i), "PNG")
+        (tmp_path / f"{i:02}.png").write_bytes(data)
+    done = predict(toy_run.path, tmp_path, "--csv")
+    assert done.returncode == 0
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    pixels = np.stack([decode(p.read_bytes(), (16, 16)).pixels for p in sorted(tmp_path.iterdir())])
+    logits = toy_run.model.predict(pixels, verbose=0)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = np.array([[float(r[f"p_{c}"]) for c in toy_run.classes] for r in rows])
+    assert np.abs(found - expected).max() < 1e-5
+    assert [r["label"] for r in rows] == [toy_run.classes[i] for i in expected.argmax(axis=1)]
+
+
+def test_names_from_standard_input(toy_run, tmp_path):
+    names = ["=1+1.jpg", "-rf.jpg", 'a,"b"#1 %41.jpg', "café 空.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(pictures.jpeg())
+    lines = "".join(f"{tmp_path / n}\n" for n in names) + "\n"
+    done = predict(toy_run.path, "-", "--csv", stdin=lines)
+    assert done.returncode == 0, done.err
+    found = [row["file"] for row in csv.DictReader(io.StringIO(done.out))]
+    assert found == [str(tmp_path / n) for n in names]
+
+
+def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
+    (tmp_path / "=x.jpg").write_bytes(pictures.jpeg())
+    command = [sys.executable, "-m", "deepconnotation.predict", toy_run.path, "=x.jpg", "--csv"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert "\n'=x.jpg,ok," in done.stdout
+    with open(bytes(tmp_path) + b"/\xff.jpg", "wb") as file:
+        file.write(pictures.jpeg())
+    done = predict(toy_run.path, tmp_path)
+    assert done.returncode == 0 and b"/\xff.jpg\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/nowhere", "x.jpg"], "/nowhere: no run.json there"),
+        (["{run}", "{empty}"], "no picture in"),
+        (["{run}", "-"], "no picture in"),
+        (["{run}"], "IMAGE|DIR|-"),
+    ],
+)
+def test_bad_use(toy_run, tmp_path, arguments, message):
+    filled = [a.format(run=toy_run.path, empty=tmp_path) for a in arguments]
+    done = predict(*filled, stdin="")
+    assert done.returncode == 2
+    assert message in done.err and "Traceback" not in done.err
+
+
+def test_bad_pictures_through_predict(toy_run, real_data):
+    folder = real_data / "bad_pictures"
+    with open(folder / "expectations.csv", encoding="utf-8") as file:
+        expected = {row["file"]: row["expected"] for row in csv.DictReader(file)}
+    done = predict(toy_run.path, folder, "--json")
+    assert done.returncode == 3
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    found = {r["file"].rsplit("/", 1)[1]: r["status"] for r in rows}
+    assert set(expected) | {"expectations.csv"} == set(found)
+    for name, what in expected.items():
+        allowed = {"ok": {"ok"}, "reject": {"rejected"}, "skip": {"skipped"},
+                   "any": {"ok", "rejected"}}[what]  # fmt: skip
+        assert found[name] in allowed, name

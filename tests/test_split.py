@@ -1,0 +1,129 @@
+"""Splits: shares, groups, near-duplicates, checked without the code that made them."""
+
+import imagehash
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from deepconnotation.console import UserError
+from deepconnotation.data import duplicates, split
+
+
+def test_fractions():
+    assert split.parse_fractions("80/10/10") == {"train": 0.8, "dev": 0.1, "test": 0.1}
+    assert split.parse_fractions("60/40") == {"train": 0.6, "test": 0.4}
+    for wrong in ("80", "80/30", "a/b", "100/0", "50/25/15/10", ""):
+        with pytest.raises(UserError, match="--fractions"):
+            split.parse_fractions(wrong)
+
+
+@pytest.mark.parametrize("text", ["80/10/10", "60/40"])
+def test_single_pictures_are_stratified(text):
+    labels = ["a"] * 1000 + ["b"] * 200 + ["c"] * 30
+    fractions = split.parse_fractions(text)
+    where = split.assign(labels, range(len(labels)), fractions, seed=0)
+    counts = pd.crosstab(where, labels)
+    for name, fraction in fractions.items():
+        for label, total in (("a", 1000), ("b", 200), ("c", 30)):
+            assert abs(counts.at[name, label] - fraction * total) <= 1
+
+
+def test_groups_stay_whole_and_shares_are_near():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 400, 4000)
+    labels = rng.choice(["a", "b", "c"], 4000, p=[0.6, 0.3, 0.1])
+    fractions = split.parse_fractions("80/10/10")
+    where = split.assign(labels, groups, fractions, seed=0)
+    assert pd.DataFrame({"g": groups, "s": where}).groupby("g")["s"].nunique().max() == 1
+    shares = pd.crosstab(where, labels, normalize="columns")
+    for name, fraction in fractions.items():
+        assert (shares.loc[name] - fraction).abs().max() < 0.02
+
+
+def test_seed_decides():
+    labels = ["a", "b"] * 50
+    fractions = split.parse_fractions("80/10/10")
+    first = split.assign(labels, range(100), fractions, 0)
+    assert (first == split.assign(labels, range(100), fractions, 0)).all()
+    assert (first != split.assign(labels, range(100), fractions, 1)).any()
+
+
+def test_missing_class_is_refused():
+    table = pd.DataFrame({"split": ["train", "train", "test"], "label": ["a", "b", "a"]})
+    counts = split.class_counts(table, ["a", "b"])
+    assert counts.loc["train"].tolist() == [1, 1, 2]
+    with pytest.raises(UserError, match="class 'b' does not occur in split 'test'"):
+        split.check_classes(counts)
+
+
+def scene(seed: int) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC))
+
+
+def test_hash_is_that_of_imagehash():
+    """ImageHash resizes to 32x32 by Lanczos too, so the bits must be the same."""
+    for seed in range(20):
+        ours = duplicates.perceptual_hash(duplicates.thumbnail(scene(seed)))
+        assert ours == str(imagehash.phash(Image.fromarray(scene(seed))))
+
+
+def test_near_pairs_finds_copies_and_nothing_else():
+    originals = [scene(seed) for seed in range(30)]
+    brighter = np.clip(originals[3] * 1.05, 0, 255).astype(np.uint8)
+    smaller = np.asarray(Image.fromarray(originals[7]).resize((70, 70)))
+    thumbnails = [duplicates.thumbnail(p) for p in [*originals, brighter, smaller]]
+    hashes = np.array([int(duplicates.perceptual_hash(t), 16) for t in thumbnails], np.uint64)
+    pairs = duplicates.near_pairs(hashes, thumbnails.__getitem__)
+    assert pairs.tolist() == [[3, 30], [7, 31]]
+
+
+def test_join_groups_by_hand():
+    groups = ["ann", "ann", "bob", "", "", "cy"]
+    # picture 1 (ann) resembles 2 (bob); 3 resembles 4
+    clusters = duplicates.join_groups(groups, np.array([[1, 2], [3, 4]]))
+    assert clusters[0] == clusters[1] == clusters[2]
+    assert clusters[3] == clusters[4]
+    assert len(set(clusters)) == 3
+    assert len(set(duplicates.join_groups(["", "", ""], np.empty((0, 2), np.int64)))) == 3
+
+
+@pytest.fixture(scope="module")
+def faces(real_data, tmp_path_factory):
+    """The real faces, prepared small."""
+    from deepconnotation.data import prepare
+    from deepconnotation.data.sources import facial_expressions
+
+    out = tmp_path_factory.mktemp("faces") / "data"
+    source = facial_expressions.read(real_data / "facial_expressions", drops=["contempt"])
+    return out, prepare.prepare(source, out, 32, grey=True, fractions="80/20", seed=0)
+
+
+def test_no_person_digest_or_near_duplicate_crosses(faces):
+    """From the file names and ImageHash alone."""
+    out, table = faces
+    named = table[~table["id"].str.startswith("image_")]
+    people = named["id"].str.rsplit("_", n=1).str[0]
+    assert people.nunique() > 5000
+    assert named.groupby(people)["split"].nunique().max() == 1
+    assert table.groupby("sha256")["split"].nunique().max() == 1
+
+    sides = {}
+    for name in ("train", "test"):
+        files = table.loc[table["split"] == name, "file"]
+        pixels = [np.asarray(Image.open(out / f).convert("L"), np.int16) for f in files]
+        hashes = [int(str(imagehash.phash(Image.fromarray(p.astype(np.uint8)))), 16)
+                  for p in pixels]  # fmt: skip
+        sides[name] = np.stack(pixels), np.array(hashes, np.uint64)
+    for pixels, bits in zip(*sides["test"], strict=True):
+        near = np.flatnonzero(np.bitwise_count(sides["train"][1] ^ bits) <= 4)
+        for other in sides["train"][0][near]:
+            assert np.abs(other - pixels).mean() > 4
+
+
+def test_every_class_is_near_its_share(faces):
+    _, table = faces
+    share = (table["split"] == "test").groupby(table["label"]).mean()
+    assert share.between(0.1, 0.3).all(), share
+    assert abs((table["split"] == "test").mean() - 0.2) < 0.01
