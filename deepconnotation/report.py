@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from deepconnotation.console import write_atomic
@@ -32,7 +33,10 @@ h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; font: 14px/1.4 system-ui, sans-serif; margin: .5rem 0; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
 th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; word-break: break-word; }
+td { white-space: nowrap; }
+td.text { text-align: left; white-space: normal; word-break: break-word; }
+td.text:first-child { white-space: nowrap; }
+.confusion img { max-width: min(100%, 44rem); }
 img { max-width: 100%; height: auto; }
 code, pre { font: 13px/1.4 ui-monospace, monospace; background: #f4f4f4; }
 pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
@@ -164,7 +168,8 @@ def _confusion(summary: dict, classes: list[str]) -> str:
     axes.set_ylabel("true")
     best = ", ".join(f"{c} {100 * share[i, i]:.0f} %" for i, c in enumerate(classes))
     words = "<p>Each row sums to 100 % of the pictures of a true class; below, their number.</p>"
-    return words + _image(figure, f"Confusion matrix; right answers a class: {best}")
+    image = _image(figure, f"Confusion matrix; right answers a class: {best}")
+    return f'{words}<div class="confusion">{image}</div>'
 
 
 def _curves(found: Run) -> str:
@@ -180,6 +185,7 @@ def _curves(found: Run) -> str:
         if best := found.config.get("best_epoch"):
             axes.axvline(best, color=GREY, linestyle=":", label=f"kept: epoch {best}")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(name)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
@@ -199,7 +205,7 @@ def _errors(part: Split, probabilities: np.ndarray, classes: list[str]) -> str:
     cells = []
     for i in worst:
         true, answer = classes[part.labels[i]], classes[predicted[i]]
-        words = f"{true}, taken for {answer}, {100 * confidence[i]:.0f} %"
+        words = f"{true}, taken for {answer}, {100 * confidence[i]:.0f}\u00a0%"
         picture = _thumbnail(part.images[i])
         cells.append(
             f'<figure><img alt="{escape(part.table["id"].iloc[i])}: {escape(words)}" '
