@@ -6,6 +6,7 @@
 """
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -81,7 +82,7 @@ def start(
     counts = manifest.read(data).groupby(["split", "label"]).size()
     config = {
         "arch": arch,
-        "command": " ".join(["python -m deepconnotation.train", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),
         "classes": list(info.classes),
         "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3],

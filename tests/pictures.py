@@ -31,8 +31,8 @@ def jpeg(image: Image.Image | None = None, **options) -> bytes:
     return encode(image or quarters(), "JPEG", quality=95, **{"subsampling": 0, **options})
 
 
-def oriented(orientation: int) -> bytes:
-    """A JPEG that looks like `quarters` once its EXIF orientation is applied."""
+def oriented(orientation: int, form: str = "JPEG") -> bytes:
+    """A picture that looks like `quarters` once its EXIF orientation is applied."""
     undo = {
         1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -42,7 +42,7 @@ def oriented(orientation: int) -> bytes:
     image = quarters() if undo is None else quarters().transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return jpeg(image, exif=exif)
+    return jpeg(image, exif=exif) if form == "JPEG" else encode(image, form, exif=exif)
 
 
 def bomb_png(side: int = 20_000) -> bytes:
@@ -89,6 +89,7 @@ def files() -> dict[str, tuple[bytes, str]]:
         "animated.webp": (encode(quarters(), "WEBP", lossless=True, **animation), "ok"),
         "picture.bmp": (encode(quarters(), "BMP"), "ok"),
         "float.tif": (encode(quarters().convert("F"), "TIFF"), "ok"),
+        "turned.tif": (oriented(6, "TIFF"), "ok"),
         "png_named.jpg": (encode(quarters(), "PNG"), "ok"),
         "no_extension": (plain, "ok"),
         "turned.jpg": (oriented(6), "ok"),

@@ -28,7 +28,7 @@ def tiny(seed: int = 0) -> keras.Model:
     x = keras.layers.Conv2D(8, 3, strides=2, kernel_regularizer="l2")(x)
     x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
-    return keras.Model(inputs, keras.layers.Dense(8)(x))
+    return keras.Model(inputs, keras.layers.Dense(8, dtype="float32")(x))
 
 
 @pytest.fixture
@@ -153,6 +153,23 @@ def test_class_weights_change_the_gradient(trainer):
     # Without pictures of class 0 pulling it up, its bias can only fall.
     assert weighted[0] < 0 < plain[0] - weighted[0]
     assert not np.allclose(plain, weighted, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_every_optimizer_learns_in_every_precision(trainer, optimizer, precision):
+    settings = Settings(epochs=4, batch=16, optimizer=optimizer, weight_decay=1e-4, clip=1.0,
+                        rate=0.05 if optimizer == "sgd" else 0.01, flip=False, shift=0)  # fmt: skip
+    keras.mixed_precision.set_dtype_policy(precision)
+    try:
+        made = trainer(f"{optimizer}-{precision}", settings)
+        history = pd.DataFrame(made.fit() and made.progress.history)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    assert np.isfinite(history["val_loss"]).all()
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    kernels = [v for v in made.model.trainable_variables if v.path.endswith("kernel")]
+    assert kernels and all(v.dtype == "float32" for v in kernels)
 
 
 TRAIN = [sys.executable, "-m", "deepconnotation.train"]

@@ -98,6 +98,12 @@ def test_preparing_again_changes_nothing_and_other_settings_are_refused(toy_sour
     assert (out / "manifest.csv").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="other settings"):
         prepare.prepare(toy_source, out, 24)
+    with pytest.raises(UserError, match="does not occur in split"):
+        prepare.prepare(toy_source, tmp_path / "b", 16, fractions="98/1/1", workers=1)
+    decoded = (tmp_path / "b/.work/journal.jsonl").read_bytes()
+    prepare.prepare(toy_source, tmp_path / "b", 16, fractions="60/20/20", workers=1)
+    assert decoded.count(b"sha256") == 80
+    assert (tmp_path / "b/manifest.csv").read_bytes() == (out / "manifest.csv").read_bytes()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("do not touch")
     with pytest.raises(UserError, match="not empty"):

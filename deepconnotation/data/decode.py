@@ -16,6 +16,13 @@ MIN_SIDE = 8
 MAX_PIXELS = 100_000_000
 WHITE = (255, 255, 255)
 
+Image.init()
+#: Bitmaps only: Pillow would hand an EPS file to Ghostscript, for example.
+FORMATS = tuple(
+    f for f in ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000")
+    if f in Image.OPEN
+)  # fmt: skip
+
 #: Reason of a refusal -> plain words.
 REASONS = {
     "empty": "the file has no bytes",
@@ -109,6 +116,8 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
         if size is not None and image.format in ("JPEG", "MPO"):
             _draft(image, size)
         image.load()
+        if image.format not in ("JPEG", "MPO"):
+            width, height = image.size  # Pillow has turned a TIFF by now
         orientation = _orientation(image)
         image = _to_rgb(image)
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
@@ -132,7 +141,7 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise Rejected("empty")
     try:
-        image = Image.open(BytesIO(data))
+        image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise Rejected("too_many_pixels") from None
     except UnidentifiedImageError:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -69,8 +70,8 @@ def prepare(
     if (done := _finished(out, info)) is not None:
         return done
     ids = image_ids(item.source for item in source.items)
-    settings = {"info": repr(info), "sources": _digest(source), "seed": seed,
-                "fractions": fractions, "keep_duplicates": keep_duplicates}  # fmt: skip
+    # The split is made afterwards: another one may follow without decoding again.
+    settings = {"size": size, "grey": grey, "sources": _digest(source)}
     journal = _open_journal(out, settings)
     records = _decode_all(source.items, ids, out, size, grey, journal, workers)
 
@@ -177,8 +178,8 @@ def _open_journal(out: Path, settings: dict) -> Path:
     note = work / "settings.json"
     text = json.dumps(settings)
     if note.exists() and note.read_text("utf-8") != text:
-        raise UserError(f"{out} holds an unfinished run with other settings or sources; delete "
-                        "the folder, or go on with the same ones")  # fmt: skip
+        raise UserError(f"{out} holds an unfinished run with another --size, --grey or source; "
+                        "delete the folder, or go on with the same ones")  # fmt: skip
     write_atomic(note, text)
     return work / "journal.jsonl"
 
@@ -219,14 +220,18 @@ def _decode_all(
 def _run(
     chunks: list[list[tuple[str, Path]]], images: Path, size: int, grey: bool, workers: int
 ) -> Iterator[list[dict]]:
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=_leave_ctrl_c_to_the_parent) as pool:
         futures = [pool.submit(prepare_chunk, chunk, images, size, grey) for chunk in chunks]
         try:
             for future in futures:
                 yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def prepare_chunk(
