@@ -38,7 +38,7 @@ def main() -> None:
     fractions = split.parse_fractions(args.fractions)
     table, info = manifest.read(args.dataset), manifest.read_info(args.dataset)
     table = prepare.resplit(Path(args.dataset), table, fractions, args.seed)
-    counts = split.class_counts(table, info.classes)
+    counts = split.class_counts(table, info.classes, fractions)
     print(counts.to_string())
     if not args.allow_missing:
         split.check_classes(counts)

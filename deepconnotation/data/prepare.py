@@ -83,7 +83,7 @@ def prepare(
         raise UserError(f"no picture of {len(ids)} could be taken; see {out / 'rejected.csv'}")
     table = resplit(out, table, parts, seed)
     if not allow_missing:
-        split.check_classes(split.class_counts(table, info.classes))
+        split.check_classes(split.class_counts(table, info.classes, parts))
     manifest.move_to(out, table, replace(info, split=describe_split(fractions, seed)))
     shutil.rmtree(out / ".work")
     return manifest.read(out)

@@ -69,11 +69,19 @@ def assign(
     return names[place[counts.index.get_indexer(np.asarray(clusters))]]
 
 
-def class_counts(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the number of pictures: a row a split, a column a class, then the sum."""
+def class_counts(
+    table: pd.DataFrame, classes: Sequence[str], splits: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the number of pictures: a row a split, a column a class, then the sum.
+
+    Args:
+        table: a manifest.
+        classes: their names.
+        splits: those to count; None takes the ones that have pictures.
+    """
     counts = pd.crosstab(table["split"], table["label"])
-    present = [s for s in SPLITS if s in counts.index]
-    counts = counts.reindex(index=present, columns=list(classes), fill_value=0)
+    rows = [s for s in SPLITS if s in (counts.index if splits is None else splits)]
+    counts = counts.reindex(index=rows, columns=list(classes), fill_value=0)
     return counts.assign(all=counts.sum(axis=1))
 
 
