@@ -9,7 +9,7 @@ from pathlib import Path
 
 BAD_USE = 2
 INTERRUPTED = 130
-PLAIN_SECONDS = 5.0  # between two plain lines of progress
+PLAIN_SECONDS = 10.0  # between two plain lines of progress
 
 
 class UserError(Exception):

@@ -155,6 +155,19 @@ def test_class_weights_change_the_gradient(trainer):
     assert not np.allclose(plain, weighted, atol=1e-4)
 
 
+def test_tensorboard_gets_every_epoch(trainer):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    made = trainer("logged", Settings(epochs=2, batch=16, rate=0.01))
+    made.log_to_tensorboard()
+    made.fit()
+    events = EventAccumulator(str(made.run.path / "tensorboard"))
+    events.Reload()
+    name = "val_accuracy"
+    found = [event.tensor_proto.float_val[0] for event in events.Tensors(name)]
+    assert found == pytest.approx([row[name] for row in made.progress.history])
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_every_optimizer_learns_in_every_precision(trainer, optimizer, precision):
