@@ -3,8 +3,8 @@
     python benchmarks/seeds.py faces
     python benchmarks/seeds.py fi32 --seeds 0 1 2
 
-Prepares the data set where it is not there yet, and trains one run a seed into snapshots/. Runs that
-are finished are not repeated, interrupted ones go on, so the command can be stopped and given again.
+Prepares the data set where it is not there yet, and trains one run a seed into snapshots/. Finished
+runs are not repeated and interrupted ones go on, so the command can be stopped and given again.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def train(folder: Path, seed: int, arguments: str) -> None:
     state = run.load(folder).config["state"] if (folder / "run.json").exists() else None
     if state == "finished" and (folder / "metrics.json").exists():
         return
-    if state in ("running", "interrupted"):
+    if state is not None:
         python("-m", "deepconnotation.train", "--resume", str(folder))
     else:
         words = shlex.split(arguments)
@@ -73,7 +73,8 @@ def python(*words: str) -> None:
 
 def summary(recipe: str, seeds: list[int]) -> str:
     """Return a Markdown table: a row a seed with its interval, then mean and spread."""
-    lines = ["| run | accuracy | balanced accuracy | macro F1 | training |", "|---|---|---|---|---|"]
+    header = "| run | accuracy | balanced accuracy | macro F1 | training |"
+    lines = [header, "|---|---|---|---|---|"]
     values: dict[str, list[float]] = {name: [] for name in SCALARS}
     for seed in seeds:
         folder = Path(f"snapshots/{recipe}-s{seed}")

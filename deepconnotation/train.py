@@ -108,7 +108,7 @@ def resume(folder: str, tensorboard: bool = False) -> int:
     from deepconnotation.data import manifest
 
     found = run.load(folder)
-    if found.config["state"] == "finished":
+    if found.config["state"] == "finished" and (found.path / "metrics.json").exists():
         raise UserError(f"{folder} is finished; see {found.path / 'report.html'}")
     if found.config["state"] == "diverged":
         raise UserError(f"{folder} diverged ({found.config['diverged']}); start a new run with a "

@@ -211,6 +211,18 @@ def test_killed_training_resumes_to_equal_weights(toy_data, tmp_path):
     assert figures[0]["accuracy"] == figures[1]["accuracy"]
 
 
+def test_a_kill_between_training_and_evaluation_costs_nothing(toy_data, tmp_path):
+    settings = Settings(epochs=1, batch=16, width=4, rate=0.01)
+    assert train.start("resnet18", toy_data, tmp_path / "r", settings) == 0
+    with pytest.raises(UserError, match="is finished"):
+        train.resume(str(tmp_path / "r"))
+    before = (tmp_path / "r/predictions.csv").read_bytes()
+    for name in ("metrics.json", "predictions.csv", "report.html"):
+        (tmp_path / "r" / name).unlink()
+    assert train.resume(str(tmp_path / "r")) == 0
+    assert (tmp_path / "r/predictions.csv").read_bytes() == before
+
+
 def test_weights_of_another_run_are_taken(toy_run, toy_data, tmp_path):
     settings = Settings(epochs=1, batch=16, width=8, rate=1e-9, l2=0)
     train.start("resnet18", toy_data, tmp_path / "r", settings, weights=str(toy_run.path))
