@@ -19,6 +19,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 
 bench: .venv/installed
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/prepare.py
 
 .venv/installed: requirements.lock setup.cfg pyproject.toml

@@ -202,7 +202,7 @@ class Trainer:
             return {}
         labels = self.dev_split.labels
         data = batches(self.dev_split, 256)
-        logits = np.concatenate([self._logits(tf.cast(x, tf.float32)) for x, _ in data])
+        logits = np.concatenate([self._logits(tf.cast(x, tf.float32)).numpy() for x, _ in data])
         predicted = logits.argmax(axis=1)
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return {
