@@ -7,7 +7,7 @@ export DEEPCONNOTATION_DATA
 .PHONY: demo test lint slow bench lock clean
 
 demo: .venv/installed
-	$(BIN)/python -m deepconnotation.train --arch resnet --run snapshots/demo
+	$(BIN)/python -m deepconnotation.train --arch resnet --epochs 10 --run snapshots/demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest
