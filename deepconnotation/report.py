@@ -187,6 +187,8 @@ def _curves(found: Run) -> str:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(name)
+        if name == "loss":
+            axes.set_yscale("log")  # one bad early epoch would flatten all the others
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     last = history.iloc[-1]
