@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -45,17 +46,31 @@ def oriented(orientation: int, form: str = "JPEG") -> bytes:
     return jpeg(image, exif=exif) if form == "JPEG" else encode(image, form, exif=exif)
 
 
-def bomb_png(side: int = 20_000) -> bytes:
-    """A PNG of 400 megapixels in a few kilobytes."""
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, clear: bytes = b"") -> bytes:
+    """A PNG of raw rows (each after its filter byte), for kinds that Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + checksum
 
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + (chunk(b"tRNS", clear) if clear else b"")
+    parts += chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def bomb_png(side: int = 20_000) -> bytes:
+    """A PNG of 400 megapixels in a few kilobytes."""
+    return png(side, side, 1, 0, bytes((side // 8 + 1) * side))
+
+
+def png16(pixels: np.ndarray, clear: bool = False) -> bytes:
+    """A 16-bit grey or RGB PNG of 8-bit pixels; the last one's colour may be made clear."""
+    wide = (pixels.astype(np.uint16) * 256 + 90).astype(">u2")
+    height, width = wide.shape[:2]
+    rows = b"".join(b"\0" + row.tobytes() for row in wide)
+    return png(width, height, 16, 2 if wide.ndim == 3 else 0, rows,
+               wide[-1, -1:].tobytes() if clear else b"")  # fmt: skip
 
 
 def transparent(mode: str) -> Image.Image:
@@ -66,26 +81,37 @@ def transparent(mode: str) -> Image.Image:
     return Image.fromarray(pixels, mode=None)
 
 
+@cache
 def files() -> dict[str, tuple[bytes, str]]:
     """Return name -> (bytes, "ok" or the reason of the refusal)."""
     plain = jpeg()
     noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
-    noisy, noisy_png = jpeg(Image.fromarray(noise)), encode(Image.fromarray(noise), "PNG")
-    grey16 = np.asarray(quarters().convert("L")).astype(np.uint16) * 257
+    noisy = {form: encode(Image.fromarray(noise), form) for form in ("JPEG", "PNG", "GIF", "WEBP")}
+    rgb, luma = np.asarray(quarters()), np.asarray(quarters().convert("L"))
     animation = {"save_all": True, "append_images": [quarters().rotate(180)]}
-    palette = quarters().quantize(8)
+    palette = quarters().quantize(4)
+    last = palette.getpixel((63, 31))
     return {
         "plain.jpg": (plain, "ok"),
         "progressive.jpg": (jpeg(progressive=True), "ok"),
         "grey.jpg": (jpeg(quarters().convert("L")), "ok"),
         "cmyk.jpg": (jpeg(quarters().convert("CMYK")), "ok"),
-        "grey16.png": (encode(Image.fromarray(grey16), "PNG"), "ok"),
+        "cmyk.tif": (encode(quarters().convert("CMYK"), "TIFF"), "ok"),
+        "grey16.png": (png16(luma), "ok"),
+        "grey16_clear.png": (png16(luma, clear=True), "ok"),
+        "rgb16.png": (png16(rgb), "ok"),
+        "rgb16_clear.png": (png16(rgb, clear=True), "ok"),
+        "grey16.pgm": (b"P5 64 32 65535\n" + (luma * np.uint16(257)).astype(">u2").tobytes(), "ok"),
         "palette.png": (encode(palette, "PNG"), "ok"),
-        "palette_clear.png": (encode(palette, "PNG", transparency=7), "ok"),
+        "palette_clear.png": (encode(palette, "PNG", transparency=last), "ok"),
+        "clear.gif": (encode(palette, "GIF", transparency=last), "ok"),
+        "clear.webp": (encode(transparent("RGBA"), "WEBP", lossless=True), "ok"),
         "rgba.png": (encode(transparent("RGBA"), "PNG"), "ok"),
         "grey_alpha.png": (encode(transparent("LA"), "PNG"), "ok"),
         "one_bit.png": (encode(quarters().convert("1"), "PNG"), "ok"),
         "animated.gif": (encode(quarters(), "GIF", **animation), "ok"),
+        "animated.png": (encode(quarters(), "PNG", **animation), "ok"),
+        "two.mpo": (encode(quarters(), "MPO", quality=95, subsampling=0, **animation), "ok"),
         "animated.webp": (encode(quarters(), "WEBP", lossless=True, **animation), "ok"),
         "picture.bmp": (encode(quarters(), "BMP"), "ok"),
         "float.tif": (encode(quarters().convert("F"), "TIFF"), "ok"),
@@ -97,12 +123,17 @@ def files() -> dict[str, tuple[bytes, str]]:
         "junk_behind.jpg": (plain + b"\0" * 500, "ok"),
         "empty.jpg": (b"", "empty"),
         "page.jpg": (b"\n <!DOCTYPE html><html><body>404</body></html>", "html"),
+        "xhtml.jpg": (b'\xef\xbb\xbf<?xml version="1.0"?>\n<html><svg/></html>', "html"),
         "packed.jpg": (gzip.compress(plain), "gzip"),
         "drawing.png": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "svg"),
         "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "heic"),
-        "cut.jpg": (noisy[: len(noisy) * 6 // 10], "truncated"),
-        "cut.png": (noisy_png[: len(noisy_png) // 2], "truncated"),
-        "start_only.jpg": (plain[:4], "truncated"),
+        "film.jpg": (b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(40), "not_a_picture"),
+        "cut.jpg": (noisy["JPEG"][: len(noisy["JPEG"]) * 6 // 10], "truncated"),
+        "cut.png": (noisy["PNG"][: len(noisy["PNG"]) // 2], "truncated"),
+        "cut.gif": (noisy["GIF"][: len(noisy["GIF"]) // 2], "truncated"),
+        "cut.webp": (noisy["WEBP"][: len(noisy["WEBP"]) // 2], "truncated"),
+        "start_only.jpg": (plain[:2], "truncated"),
+        "no_frame.jpg": (plain[:20] + plain[-2:], "damaged"),
         "thin.png": (encode(Image.new("RGB", (300, 3)), "PNG"), "too_small"),
         "pixel.gif": (encode(Image.new("RGB", (1, 1)), "GIF"), "too_small"),
         "bomb.png": (bomb_png(), "too_many_pixels"),

@@ -4,6 +4,7 @@ Preparation, training, prediction and the page all call `decode`, so they cannot
 orientation, colour or the resize filter. What cannot be shown is refused with a named reason.
 """
 
+import logging
 import re
 import warnings
 from io import BytesIO
@@ -40,8 +41,13 @@ REASONS = {
 
 # Pillow warns of odd EXIF and of large pictures; both are dealt with here.
 warnings.filterwarnings("ignore", module=r"PIL\b")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _CLUTTER = re.compile(r"^(\..*|thumbs\.db|desktop\.ini|.*\.(part|tmp|crdownload))$", re.IGNORECASE)
+_TAGS = re.compile(rb"<(svg|!doctype html|html|head|body)\b")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+#: How a file starts -> how it ends if it is whole.
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b";"}
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -108,45 +114,50 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
     Raises:
         Rejected: for anything that is not a whole picture of at least `MIN_SIDE` pixels a side and
             at most `MAX_PIXELS` pixels.
+        ValueError: for a size that is not positive.
     """
+    if size is not None and min(size) < 1:
+        raise ValueError(f"size must be (height, width), both at least 1. Received: {size}")
     image = _open(data)
-    mode = image.mode
-    width, height = image.size
     try:
-        if size is not None and image.format in ("JPEG", "MPO"):
-            _draft(image, size)
-        image.load()
-        if image.format not in ("JPEG", "MPO"):
-            width, height = image.size  # Pillow has turned a TIFF by now
-        orientation = _orientation(image)
-        image = _to_rgb(image)
+        return _pixels(image, size, grey)
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
         raise _refusal(error) from None
+
+
+def _pixels(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Picture:
+    """Load, turn and resize an opened picture; may raise whatever Pillow raises."""
+    mode, stored = image.mode, image.size
+    box = _draft(image, size) if size is not None else None
+    image.load()
+    if box is None:
+        stored = image.size  # Pillow has turned a TIFF by now
+    orientation = _orientation(image)
+    image = _to_rgb(image)
     if size is not None:
-        turned = size if orientation >= 5 else size[::-1]  # (width, height) as stored
-        image = _resize(image, turned, (width, height))
+        asked = size if orientation >= 5 else size[::-1]  # (width, height) as stored
+        if box is not None or image.size != asked:
+            image = image.resize(asked, Image.Resampling.LANCZOS, box)
     if orientation in _TRANSPOSE:
         image = image.transpose(_TRANSPOSE[orientation])
-    if orientation >= 5:
-        width, height = height, width
+    width, height = stored[::-1] if orientation >= 5 else stored
     if grey:
-        image = image.convert("L")
-    pixels = np.asarray(image)
-    if grey:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+        pixels = np.repeat(np.asarray(image.convert("L"))[:, :, None], 3, axis=2)
+    else:
+        pixels = np.asarray(image)
     return Picture(pixels, width, height, mode)
 
 
 def _open(data: bytes) -> Image.Image:
+    """Read the header only, and refuse what it tells to be no usable picture."""
     if not data:
         raise Rejected("empty")
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise Rejected("too_many_pixels") from None
-    except UnidentifiedImageError:
-        raise Rejected(_sniff(data)) from None
     except Exception as error:
+        # Of a WebP that ends early Pillow says only that it has no decoder.
+        if isinstance(error, UnidentifiedImageError) or data.startswith(b"RIFF"):
+            raise Rejected(_sniff(data)) from None
         raise _refusal(error) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -157,25 +168,27 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _sniff(data: bytes) -> str:
-    """Say what bytes are that Pillow does not know."""
-    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    brand = data[4:12]
-    if data[:2] == b"\x1f\x8b":
+    """Return the reason that the first bytes give for what Pillow cannot open."""
+    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    tag = _TAGS.search(head) if head.startswith(b"<") else None
+    if tag:
+        return "svg" if tag[1] == b"svg" else "html"
+    if data.startswith(b"\x1f\x8b"):
         return "gzip"
-    if b"<svg" in head:
-        return "svg"
-    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "html"
-    if brand.startswith(b"ftyp"):
-        return "avif" if brand[4:] in (b"avif", b"avis") else "heic"
-    if data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n" or data[:4] == b"GIF8":
-        return "truncated"
+    if data[4:8] == b"ftyp":
+        if data[8:12] in (b"avif", b"avis"):
+            return "damaged" if "AVIF" in FORMATS else "avif"
+        return "heic" if data[8:12] in _HEIC else "not_a_picture"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "truncated" if int.from_bytes(data[4:8], "little") + 8 > len(data) else "damaged"
+    for start, end in _ENDS.items():
+        if data.startswith(start):
+            return "damaged" if data.endswith(end) else "truncated"
     return "not_a_picture"
 
 
 def _refusal(error: Exception) -> Rejected:
-    if isinstance(error, Rejected):
-        return error
+    """Return the refusal for an exception of Pillow's."""
     if isinstance(error, Image.DecompressionBombError):
         return Rejected("too_many_pixels")
     text = " ".join(str(error).split())[:120]
@@ -185,26 +198,20 @@ def _refusal(error: Exception) -> Rejected:
     return Rejected("damaged", f"{REASONS['damaged']} ({text or type(error).__name__})")
 
 
-def _draft(image: Image.Image, size: tuple[int, int]) -> None:
-    """Let the JPEG decoder reduce a much larger picture; never below twice the asked size."""
-    # The picture may be turned by a quarter afterwards: the longer side must do for both.
-    need = _DRAFT_MARGIN * max(size)
-    if min(image.size) >= 2 * need:
-        image.draft(None, (need, need))
+def _draft(
+    image: Image.Image, size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    """Let the JPEG decoder reduce a much larger picture; never below twice the asked size.
 
-
-def _resize(
-    image: Image.Image, size: tuple[int, int], stored: tuple[int, int]
-) -> Image.Image:
-    """Resize to (width, height), from a picture that may have been read at a part of its size.
-
-    Reduced reading rounds odd sizes up and pads; the box leaves the padding out.
+    Returns the part of the reduced picture that is no padding (odd sizes are rounded up), or None
+    where the picture will be read in full.
     """
-    if image.size == size == stored:
-        return image
-    scale = round(stored[0] / image.size[0])
-    box = (0, 0, stored[0] / scale, stored[1] / scale)
-    return image.resize(size, Image.Resampling.LANCZOS, box)
+    # The picture may be turned by a quarter afterwards: the shorter side must do for both.
+    need = _DRAFT_MARGIN * max(size)
+    if image.format not in ("JPEG", "MPO") or min(image.size) < 2 * need:
+        return None
+    drafted = image.draft(None, (need, need))  # None: CMYK stays CMYK
+    return drafted and drafted[1]
 
 
 def _orientation(image: Image.Image) -> int:
@@ -226,7 +233,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if mode.startswith(("I", "F")):
         image = _eight_bits(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and max(clear) > 255:
+        # Pillow reads 16-bit RGB as 8 bits, but leaves a PNG's clear colour as it is.
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or clear is not None:
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, WHITE)
         return Image.alpha_composite(paper, layer).convert("RGB")
@@ -235,12 +246,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16 and 32-bit greys to 8 bits; Pillow would clip them to white."""
-    values = np.asarray(image).astype(np.float64)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    if image.mode.startswith("F"):
+    stored = np.asarray(image)
+    if image.mode == "F":  # Floats have no range of their own: darkest to black, lightest to white.
+        # Cleaned before the cast, which warns of signalling NaNs.
+        values = np.nan_to_num(stored, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64)
         low, high = values.min(), values.max()
         values = (values - low) * (255 / (high - low) if high > low else 0)
     else:
         # "I" holds 16-bit PNGs too, so only larger values tell of 32 bits.
-        values = values / (257 if values.max(initial=0) <= 65_535 else 2**31 / 256)
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+        values = stored / np.float32(257 if stored.max() <= 65_535 else 2**31 / 256)
+    values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    if "transparency" in image.info:  # a PNG's one clear grey, in 16 bits
+        values[stored == image.info["transparency"]] = WHITE[0]
+    return Image.fromarray(values)
