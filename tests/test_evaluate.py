@@ -59,11 +59,11 @@ def test_dev_evaluation_leaves_the_test_figures_alone(toy_run, toy_data, capsys)
 def test_another_order_of_classes_is_refused(toy_run, toy_data, tmp_path):
     info = manifest.read_info(toy_data)
     mixed = manifest.DatasetInfo(**{**vars(info), "classes": info.classes[::-1]})
-    manifest.write(tmp_path, manifest.read(toy_data), mixed)
+    manifest.write(tmp_path, manifest.to_csv(manifest.read(toy_data)), mixed)
     with pytest.raises(UserError, match="was trained on amusement, anger"):
         evaluate.evaluate(toy_run, tmp_path)
     small = manifest.DatasetInfo(**{**vars(info), "height": 32, "width": 32})
-    manifest.write(tmp_path, manifest.read(toy_data), small)
+    manifest.write(tmp_path, manifest.to_csv(manifest.read(toy_data)), small)
     with pytest.raises(UserError, match="takes 16x16"):
         evaluate.evaluate(toy_run, tmp_path)
 

@@ -63,20 +63,35 @@ def scene(seed: int) -> np.ndarray:
 
 
 def test_hash_is_that_of_imagehash():
-    """ImageHash resizes to 32x32 by Lanczos too, so the bits must be the same."""
-    for seed in range(20):
-        ours = duplicates.perceptual_hash(duplicates.thumbnail(scene(seed)))
-        assert ours == str(imagehash.phash(Image.fromarray(scene(seed))))
+    """Both transform 32x32 greys, so the bits must be the same."""
+    thumbnails = [duplicates.thumbnail(Image.fromarray(scene(seed))) for seed in range(20)]
+    assert duplicates.perceptual_hashes(thumbnails) == [str(imagehash.phash(t)) for t in thumbnails]
+
+
+def test_thumbnail_is_the_mean_of_the_pixels():
+    pixels = scene(0)  # 96x96: exactly 3x3 pixels each
+    luma = np.asarray(Image.fromarray(pixels).convert("L")).astype(float)
+    means = luma.reshape(32, 3, 32, 3).mean(axis=(1, 3))
+    assert np.abs(np.asarray(duplicates.thumbnail(Image.fromarray(pixels))) - means).max() < 1
 
 
 def test_near_pairs_finds_copies_and_nothing_else():
     originals = [scene(seed) for seed in range(30)]
     brighter = np.clip(originals[3] * 1.05, 0, 255).astype(np.uint8)
     smaller = np.asarray(Image.fromarray(originals[7]).resize((70, 70)))
-    thumbnails = [duplicates.thumbnail(p) for p in [*originals, brighter, smaller]]
-    hashes = np.array([int(duplicates.perceptual_hash(t), 16) for t in thumbnails], np.uint64)
-    pairs = duplicates.near_pairs(hashes, thumbnails.__getitem__)
+    found = [Image.fromarray(p) for p in [*originals, brighter, smaller]]
+    thumbnails = [duplicates.thumbnail(image) for image in found]
+    digits = duplicates.perceptual_hashes(thumbnails)
+    hashes = np.array([int(d, 16) for d in digits], np.uint64)
+    groups = [""] * len(thumbnails)
+
+    def thumbnails_of(rows):
+        return [thumbnails[row] for row in rows]
+
+    pairs = duplicates.near_pairs(hashes, groups, thumbnails_of)
     assert pairs.tolist() == [[3, 30], [7, 31]]
+    groups[3] = groups[30] = "one person"
+    assert duplicates.near_pairs(hashes, groups, thumbnails_of).tolist() == [[7, 31]]
 
 
 def test_join_groups_by_hand():

@@ -81,16 +81,22 @@ class Picture(NamedTuple):
     """A decoded picture.
 
     Attributes:
-        pixels: uint8 (height, width, 3), RGB.
+        image: upright, of the asked size, mode "RGB" or "L"; grey stays one channel, which
+            resizes, hashes and compresses three times as fast to the same values.
         width: pixels after orientation, before resizing.
         height: the same.
         mode: colour mode as stored, for example "L", "RGB" or "CMYK".
     """
 
-    pixels: np.ndarray
+    image: Image.Image
     width: int
     height: int
     mode: str
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The picture as uint8 (height, width, 3), RGB."""
+        return np.asarray(self.image.convert("RGB"))
 
 
 def is_clutter(name: str) -> bool:
@@ -120,12 +126,12 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
         raise ValueError(f"size must be (height, width), both at least 1. Received: {size}")
     image = _open(data)
     try:
-        return _pixels(image, size, grey)
+        return _picture(image, size, grey)
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
         raise _refusal(error) from None
 
 
-def _pixels(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Picture:
+def _picture(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Picture:
     """Load, turn and resize an opened picture; may raise whatever Pillow raises."""
     mode, stored = image.mode, image.size
     box = _draft(image, size) if size is not None else None
@@ -133,7 +139,7 @@ def _pixels(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Pic
     if box is None:
         stored = image.size  # Pillow has turned a TIFF by now
     orientation = _orientation(image)
-    image = _to_rgb(image)
+    image = _eight_bit_rgb_or_grey(image)
     if size is not None:
         asked = size if orientation >= 5 else size[::-1]  # (width, height) as stored
         if box is not None or image.size != asked:
@@ -141,11 +147,9 @@ def _pixels(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Pic
     if orientation in _TRANSPOSE:
         image = image.transpose(_TRANSPOSE[orientation])
     width, height = stored[::-1] if orientation >= 5 else stored
-    if grey:
-        pixels = np.repeat(np.asarray(image.convert("L"))[:, :, None], 3, axis=2)
-    else:
-        pixels = np.asarray(image)
-    return Picture(pixels, width, height, mode)
+    image = image.convert("L") if grey else image
+    image.info = {}  # pixels only: a comment or a profile would be saved with them
+    return Picture(image, width, height, mode)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -227,9 +231,9 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _eight_bit_rgb_or_grey(image: Image.Image) -> Image.Image:
     mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
+    if mode in ("RGB", "L") and "transparency" not in image.info:
         return image
     if mode.startswith(("I", "F")):
         image = _eight_bits(image)

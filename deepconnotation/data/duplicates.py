@@ -5,8 +5,8 @@ often as close as two copies of one picture. So a pair counts only when the two 
 to 32x32 grey, also differ little.
 """
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
@@ -17,60 +17,79 @@ from scipy.sparse.csgraph import connected_components
 THUMBNAIL = 32
 MAX_BITS = 8  # of 64 that may differ between candidates
 MAX_DIFFERENCE = 8.0  # mean absolute grey levels between two thumbnails
-_BLOCK = 1024
+_BLOCK = 32  # rows compared at once; small enough for the processor's cache
 
 
-def thumbnail(pixels: np.ndarray) -> np.ndarray:
+def thumbnail(image: Image.Image) -> Image.Image:
     """Reduce a picture to what hash and comparison look at.
 
     Args:
-        pixels: uint8 (H, W, 3), RGB.
+        image: of any size, mode "RGB" or "L".
 
     Returns:
-        uint8 (32, 32), ITU-R 601 luma.
+        32x32, mode "L" (ITU-R 601 luma); averaged over whole pixels as far as that goes, which is
+        twenty times as fast as Lanczos all the way.
     """
-    grey = Image.fromarray(pixels).convert("L")
-    return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+    grey = image if image.mode == "L" else image.convert("L")
+    return grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=1.0)
 
 
-def perceptual_hash(grey: np.ndarray) -> str:
-    """Return the 64-bit DCT hash as 16 hexadecimal digits (the `phash` of ImageHash).
+def perceptual_hashes(thumbnails: Sequence[Image.Image]) -> list[str]:
+    """Return 64-bit DCT hashes as 16 hexadecimal digits each (the `phash` of ImageHash).
 
     Args:
-        grey: uint8 (32, 32), as `thumbnail` makes it.
+        thumbnails: as `thumbnail` makes them; many at once, since one at a time costs ten times as
+            much.
     """
-    low = dctn(grey.astype(np.float64), type=2)[:8, :8]
-    bits = low > np.median(low)
-    return np.packbits(bits.ravel()).tobytes().hex()
+    if not thumbnails:
+        return []
+    joined = np.frombuffer(b"".join(t.tobytes() for t in thumbnails), np.uint8)
+    greys = joined.reshape(-1, THUMBNAIL, THUMBNAIL).astype(np.float64)
+    low = dctn(greys, type=2, axes=(1, 2))[:, :8, :8].reshape(-1, 64)
+    bits = low > np.median(low, axis=1, keepdims=True)
+    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
-def near_pairs(hashes: np.ndarray, thumbnail_of: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Find all pairs of nearly equal pictures.
+def near_pairs(
+    hashes: np.ndarray,
+    groups: Sequence[str],
+    thumbnails_of: Callable[[np.ndarray], Iterable[Image.Image]],
+) -> np.ndarray:
+    """Find the pairs of nearly equal pictures that no common group holds together already.
 
     Args:
         hashes: uint64 (n,).
-        thumbnail_of: index of a picture -> its uint8 (32, 32) thumbnail; only called for pictures
-            whose hash is close to another's.
+        groups: the group of each picture; "" is a group of its own.
+        thumbnails_of: indices of pictures -> their thumbnails; only asked for pictures whose hash
+            is close to another's.
 
     Returns:
         int64 (pairs, 2), each with first index < second.
     """
-    thumbnail_of = lru_cache(maxsize=4096)(thumbnail_of)
+    pairs = _candidates(hashes)
+    group = np.asarray(groups, object)[pairs]
+    pairs = pairs[(group[:, 0] != group[:, 1]) | (group[:, 0] == "")]
+    asked, places = np.unique(pairs, return_inverse=True)
+    small = np.zeros((len(asked), THUMBNAIL, THUMBNAIL), np.int16)
+    for row, image in zip(small, thumbnails_of(asked), strict=True):
+        row[:] = image
+    first, second = places.reshape(-1, 2).T
+    differences = np.abs(small[first] - small[second]).mean(axis=(1, 2))
+    return pairs[differences <= MAX_DIFFERENCE]
 
-    def difference(a: int, b: int) -> float:
-        return float(np.abs(thumbnail_of(a).astype(np.int16) - thumbnail_of(b)).mean())
 
-    pairs = [(a, b) for a, b in _candidates(hashes) if difference(a, b) <= MAX_DIFFERENCE]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+def _candidates(hashes: np.ndarray) -> np.ndarray:
+    """Return int64 (pairs, 2): all pairs whose hashes are close."""
 
-
-def _candidates(hashes: np.ndarray) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(hashes), _BLOCK):
+    def within(start: int) -> np.ndarray:
         block = hashes[start : start + _BLOCK, None]
         bits = np.bitwise_count(block ^ hashes[None, start:])
-        for first, second in np.argwhere(bits <= MAX_BITS):
-            if first < second:
-                yield int(first) + start, int(second) + start
+        near = np.flatnonzero(bits <= MAX_BITS)  # many times as fast as argwhere
+        return np.stack(np.unravel_index(near, bits.shape), axis=1) + start
+
+    with ThreadPoolExecutor() as pool:  # NumPy lets other threads run meanwhile
+        pairs = np.concatenate(list(pool.map(within, range(0, max(len(hashes), 1), _BLOCK))))
+    return pairs[pairs[:, 0] < pairs[:, 1]]
 
 
 def join_groups(groups: list[str], pairs: np.ndarray) -> np.ndarray:

@@ -123,9 +123,15 @@ def read_info(dataset: str | Path) -> DatasetInfo:
         raise UserError(f"{path}: damaged ({error}); prepare the data set again") from None
 
 
-def write(dataset: str | Path, table: pd.DataFrame, info: DatasetInfo) -> None:
-    """Write manifest.csv, dataset.json and labels.json, each atomically."""
-    text = to_csv(table)
+def write(dataset: str | Path, text: str, info: DatasetInfo) -> None:
+    """Write manifest.csv, dataset.json and labels.json, each atomically.
+
+    Args:
+        dataset: the data set's folder.
+        text: the table, as `to_csv` returns it.
+        info: what dataset.json is to say.
+    """
+    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     counts = table.groupby(["split", "label"]).size()
     record = {
         **asdict(info),
@@ -190,15 +196,17 @@ def finish_move(dataset: str | Path) -> None:
     for folder in {os.path.dirname(new) for _, new in plan["moves"]}:
         (dataset / folder).mkdir(parents=True, exist_ok=True)
     for old, new in plan["moves"]:
-        if (dataset / old).exists():
-            os.replace(dataset / old, dataset / new)
-        elif not (dataset / new).exists():
-            raise UserError(f"{dataset / old}: the picture is gone; prepare the data set again")
+        try:
+            os.replace(f"{dataset}/{old}", f"{dataset}/{new}")
+        except FileNotFoundError:
+            if not (dataset / new).exists():
+                raise UserError(
+                    f"{dataset / old}: the picture is gone; prepare the data set again"
+                ) from None
     for folder in {os.path.dirname(old) for old, _ in plan["moves"]}:
         _remove_empty(dataset / folder, dataset)
-    table = pd.read_csv(io.StringIO(plan["manifest"]), dtype=str, keep_default_na=False)
     info = {**plan["info"], "classes": tuple(plan["info"]["classes"])}
-    write(dataset, table, DatasetInfo(**info))
+    write(dataset, plan["manifest"], DatasetInfo(**info))
     (dataset / "manifest.csv.next").unlink()
 
 

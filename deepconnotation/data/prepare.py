@@ -116,18 +116,27 @@ def resplit(
     """
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
-    def thumbnail_of(row: int) -> np.ndarray:
-        return duplicates.thumbnail(decode((dataset / table["file"].iloc[row]).read_bytes()).pixels)
+
+    def thumbnails_of(rows: np.ndarray) -> Iterator[Image.Image]:
+        with ProcessPoolExecutor(initializer=_leave_ctrl_c_to_the_parent) as pool:
+            paths = [f"{dataset}/{name}" for name in table["file"].iloc[rows]]
+            yield from pool.map(read_thumbnail, paths, chunksize=CHUNK)
 
     # A person's group of an earlier call is kept: joining is idempotent.
-    pairs = duplicates.near_pairs(hashes, thumbnail_of)
-    clusters = duplicates.join_groups(table["group"].tolist(), pairs)
+    groups = table["group"].tolist()
+    pairs = duplicates.near_pairs(hashes, groups, thumbnails_of)
+    clusters = duplicates.join_groups(groups, pairs)
     names = table["group"].where(table["group"] != "", table["id"])
     group = names.groupby(clusters).transform("first")
     alone = pd.Series(clusters).map(pd.Series(clusters).value_counts()).eq(1).to_numpy()
     group = group.mask(alone & (table["group"] == "").to_numpy(), "")
     where = split.assign(table["label"].tolist(), clusters, fractions, seed)
     return table.assign(group=group, split=where)
+
+
+def read_thumbnail(path: str) -> Image.Image:
+    """Return the thumbnail of a prepared picture."""
+    return duplicates.thumbnail(decode(Path(path).read_bytes()).image)
 
 
 def drop_repeats(
@@ -200,10 +209,10 @@ def _decode_all(
     workers: int | None,
 ) -> dict[str, dict]:  # fmt: skip
     records = _read_journal(journal)
-    todo = [(i, item.path) for i, item in zip(ids, items, strict=True) if i not in records]
+    todo = [(i, str(item.path)) for i, item in zip(ids, items, strict=True) if i not in records]
     chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
     workers = min(workers or os.cpu_count() or 1, max(len(chunks), 1))
-    images = journal.parent / "images"
+    images = str(journal.parent / "images")
     with (
         open(journal, "ab") as log,
         progress("pictures", len(ids), len(records)) as advance,
@@ -218,7 +227,7 @@ def _decode_all(
 
 
 def _run(
-    chunks: list[list[tuple[str, Path]]], images: Path, size: int, grey: bool, workers: int
+    chunks: list[list[tuple[str, str]]], images: str, size: int, grey: bool, workers: int
 ) -> Iterator[list[dict]]:
     with ProcessPoolExecutor(workers, initializer=_leave_ctrl_c_to_the_parent) as pool:
         futures = [pool.submit(prepare_chunk, chunk, images, size, grey) for chunk in chunks]
@@ -235,7 +244,7 @@ def _leave_ctrl_c_to_the_parent() -> None:
 
 
 def prepare_chunk(
-    chunk: list[tuple[str, Path]], images: Path, size: int, grey: bool
+    chunk: list[tuple[str, str]], images: str, size: int, grey: bool
 ) -> list[dict[str, str | int]]:
     """Prepare some pictures; what could not be taken is a record with a reason.
 
@@ -246,35 +255,39 @@ def prepare_chunk(
         grey: see `prepare`.
 
     Returns:
-        One record a picture: id, sha256, phash, width, height; or id, reason, detail.
+        One record a picture: id, sha256, width, height, phash; or id, reason, detail.
     """
-    return [_prepare_one(image_id, path, images, size, grey) for image_id, path in chunk]
+    found = [_prepare_one(image_id, path, images, size, grey) for image_id, path in chunk]
+    taken = [(record, small) for record, small in found if small is not None]
+    hashes = duplicates.perceptual_hashes([small for _, small in taken])
+    for (record, _), phash in zip(taken, hashes, strict=True):
+        record["phash"] = phash
+    return [record for record, _ in found]
 
 
 def _prepare_one(
-    image_id: str, path: Path, images: Path, size: int, grey: bool
-) -> dict[str, str | int]:
+    image_id: str, path: str, images: str, size: int, grey: bool
+) -> tuple[dict[str, str | int], Image.Image | None]:
+    """Write one picture; return its record and thumbnail, or why it was not taken and None."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
         picture = decode(data, (size, size), grey)
     except OSError as error:
-        return {"id": image_id, "reason": "unreadable", "detail": error.strerror or str(error)}
+        detail = error.strerror or str(error)
+        return {"id": image_id, "reason": "unreadable", "detail": detail}, None
     except Rejected as rejected:
-        return {"id": image_id, "reason": rejected.reason, "detail": rejected.detail}
-    image = Image.fromarray(picture.pixels[:, :, 0] if grey else picture.pixels)
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    partial = images / f"{image_id}.tmp"
-    partial.write_bytes(encoded.getbuffer())
-    os.replace(partial, images / f"{image_id}.jpg")
-    small = duplicates.thumbnail(picture.pixels)
-    return {
+        return {"id": image_id, "reason": rejected.reason, "detail": rejected.detail}, None
+    # Not renamed into place: what the journal does not name is written again after a kill.
+    with open(f"{images}/{image_id}.jpg", "wb", buffering=0) as file:
+        picture.image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    record = {
         "id": image_id,
         "sha256": hashlib.sha256(data).hexdigest(),
-        "phash": duplicates.perceptual_hash(small),
         "width": picture.width,
         "height": picture.height,
     }
+    return record, duplicates.thumbnail(picture.image)
 
 
 def _table(

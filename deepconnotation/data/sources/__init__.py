@@ -1,7 +1,9 @@
 """One reader a data set: what is there, under which label, and what was left out and why."""
 
 import hashlib
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,10 +89,8 @@ def image_ids(sources: Iterable[str]) -> list[str]:
     systems fold it), and gets a digest of the whole source where it is not.
     """
     sources = list(sources)
-    stems = [Path(s).stem for s in sources]
-    seen: dict[str, int] = {}
-    for stem in stems:
-        seen[stem.lower()] = seen.get(stem.lower(), 0) + 1
+    stems = [os.path.splitext(os.path.basename(s))[0] for s in sources]
+    seen = Counter(stem.lower() for stem in stems)
 
     def one(source: str, stem: str) -> str:
         plain = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:60]

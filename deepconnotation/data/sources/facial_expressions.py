@@ -5,6 +5,7 @@ and 36 files without a row.
 """
 
 import csv
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def read(
     images = folder / "images"
     if not images.is_dir():
         raise UserError(f"{images}: no such folder")
-    files = sorted(p.name for p in images.iterdir() if p.is_file())
+    files = sorted(entry.name for entry in os.scandir(images) if entry.is_file())
     person = persons(files)
 
     items = []
@@ -72,6 +73,7 @@ def _legend(
         raise UserError(f"{path}: no such file; expected the folder of facial_expressions")
     labels: dict[str, list[str]] = defaultdict(list)
     contributor: dict[str, str] = {}
+    known: dict[str, str] = {}  # as written -> class
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file)
         header = tuple(h.strip() for h in next(reader, ()))
@@ -83,7 +85,9 @@ def _legend(
             if len(row) != len(COLUMNS):
                 raise UserError(f"{path} row {number}: expected 3 columns, received {len(row)}")
             user, name, emotion = (cell.strip() for cell in row)
-            labels[name].append(emotion_set.canonical(emotion, f"{path} row {number}"))
+            if emotion not in known:
+                known[emotion] = emotion_set.canonical(emotion, f"{path} row {number}")
+            labels[name].append(known[emotion])
             contributor.setdefault(name, user)
 
     rows, rejections = {}, []
