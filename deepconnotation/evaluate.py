@@ -111,17 +111,12 @@ def predict_split(found: run.Run, part: "Split") -> "np.ndarray":
     """Return float32 (n, classes), the probabilities of a split's pictures in its order."""
     import numpy as np
 
-    from deepconnotation.backend import tf
+    from deepconnotation.answer import log_probabilities
     from deepconnotation.data import pipeline
 
-    model = found.model
-
-    @tf.function(reduce_retracing=True)
-    def probabilities(images):
-        return tf.nn.softmax(model(tf.cast(images, tf.float32), training=False))
-
+    answer = log_probabilities(found.model, found.test_flip)
     data = pipeline.batches(part, BATCH)
-    return np.concatenate([probabilities(images).numpy() for images, _ in data])
+    return np.exp(np.concatenate([answer(images).numpy() for images, _ in data]))
 
 
 def prediction_table(part: "Split", probabilities: "np.ndarray", classes: list[str]):

@@ -18,6 +18,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
 from deepconnotation import losses
+from deepconnotation.answer import log_probabilities
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import augment
@@ -137,9 +138,7 @@ class Trainer:
         )
         self._logs: list[Callable[[pd.Series], None]] = []
         self._step = tf.function(self._train_step, input_signature=signature)
-        self._logits = tf.function(
-            lambda images: self.model(images, training=False), reduce_retracing=True
-        )
+        self._answer = log_probabilities(model, settings.test_flip)
 
     # One step ------------------------------------------------------------------------------
 
@@ -202,11 +201,10 @@ class Trainer:
             return {}
         labels = self.dev_split.labels
         data = batches(self.dev_split, 256)
-        logits = np.concatenate([self._logits(tf.cast(x, tf.float32)).numpy() for x, _ in data])
-        predicted = logits.argmax(axis=1)
-        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        answers = np.concatenate([self._answer(images).numpy() for images, _ in data])
+        predicted = answers.argmax(axis=1)
         return {
-            "val_loss": float(tf.reduce_mean(cross_entropy)),
+            "val_loss": float(-answers[np.arange(len(labels)), labels].mean()),
             "val_accuracy": float((predicted == labels).mean()),
             "val_balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
         }
@@ -321,15 +319,16 @@ class Trainer:
             os.fsync(file.fileno())
         os.replace(partial, folder / "state.npz")
 
-    def restore(self) -> None:
-        """Read last/state.npz, if there is one; without it the run starts at its beginning."""
+    def restore(self) -> bool:
+        """Read last/state.npz and return True; without one the run starts at its beginning."""
         path = self.run.path / "last" / "state.npz"
         if not path.exists():
-            return
+            return False
         with np.load(path, allow_pickle=False) as state:
             self.progress = Progress.from_json(str(state["progress"]))
             for i, variable in enumerate(self._variables()):
                 variable.assign(state[f"v{i:05}"])
+        return True
 
 
 @contextmanager

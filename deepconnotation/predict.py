@@ -17,13 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deepconnotation import run
 from deepconnotation.console import UserError, run_command
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BATCH = 32
 SOME_FAILED = 3
@@ -87,7 +83,9 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
     """
     import numpy as np
 
-    answer = _answerer(found)
+    from deepconnotation.answer import log_probabilities
+
+    answer = log_probabilities(found.model, found.test_flip)
     paths = iter(paths)
     with ThreadPoolExecutor(max_workers=2) as pool:
         ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
@@ -95,7 +93,8 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
             ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
             good = [row for row in rows if row["status"] == "ok"]
             if good:
-                probabilities = answer(np.stack([row.pop("pixels") for row in good]))
+                images = np.stack([row.pop("pixels") for row in good])
+                probabilities = np.exp(answer(images).numpy())
                 for row, p in zip(good, probabilities, strict=True):
                     best = int(p.argmax())
                     row.update(label=found.classes[best], confidence=float(p[best]),
@@ -116,21 +115,6 @@ def _read(path: Path, size: tuple[int, int]) -> dict:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         text = getattr(error, "strerror", None) or str(error)
         return {**row, "status": "rejected", "reason": f"unreadable: {text}"}
-
-
-def _answerer(found: run.Run) -> Callable[["np.ndarray"], "np.ndarray"]:
-    """Return a function from uint8 (n, H, W, 3), n up to BATCH, to probabilities (n, classes)."""
-    import numpy as np
-
-    from deepconnotation.backend import tf
-
-    model = found.model
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *found.size, 3), tf.uint8)])
-    def probabilities(images):
-        return tf.nn.softmax(model(tf.cast(images, tf.float32), training=False))
-
-    return lambda images: np.asarray(probabilities(tf.constant(images)))
 
 
 def _writer(args: argparse.Namespace, classes: list[str]) -> Callable[[dict], None]:

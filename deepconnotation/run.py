@@ -52,6 +52,11 @@ class Run:
         """Height and width of the pictures the model was trained on, pixels."""
         return tuple(self.config["input_shape"][:2])
 
+    @property
+    def test_flip(self) -> bool:
+        """Whether answers are averaged over a picture and its mirror image."""
+        return self.config["settings"].get("test_flip", False)
+
     def update(self, **fields) -> "Run":
         """Write some fields of run.json anew and return the run with them."""
         config = {**self.config, **fields}

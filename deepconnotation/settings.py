@@ -42,6 +42,8 @@ class Settings:
     zoom: float = _(0.0, "largest random zoom, share")
     cutout: float = _(0.0, "side of a random square that is blanked, share")
     contrast: float = _(0.0, "largest random change of contrast and brightness, share")
+    test_flip: bool = _(False, "average each answer with that on the mirror image: slower, and "
+                               "mostly better")  # fmt: skip
     stem: str = _("7x7", "7x7 with stride 2 and max-pool (published), or 3x3", ("7x7", "3x3"))
     width: int = _(64, "filters of the first stage")
     dropout: float = _(0.01, "dropout in the residual blocks")

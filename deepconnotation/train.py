@@ -87,7 +87,7 @@ def start(
         "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3],
         "settings": asdict(settings),
-        "weights": weights,
+        "weights": _start_weights(weights, data) if weights else None,
         "seed": settings.seed,
         "monitor": settings.monitor,
         "precision": backend.set_precision(settings.precision),
@@ -100,6 +100,29 @@ def start(
         },
     }  # fmt: skip
     return _train(run.create(folder, config), settings, tensorboard)
+
+
+def _start_weights(folder: str, data: Path) -> dict:
+    """Return what run.json says of the run whose weights are taken.
+
+    Raises:
+        UserError: when there is no such run, or it was trained on pictures that are not in this
+            data set's training split but in one of the others.
+    """
+    from deepconnotation import run
+    from deepconnotation.data import manifest
+
+    theirs = run.load(folder).config["data"]
+    if (Path(theirs["path"]) / "manifest.csv").is_file():  # without it there is nothing to compare
+        seen = manifest.read(theirs["path"])
+        seen = set(seen.loc[seen["split"] == "train", "sha256"]) - {""}
+        table = manifest.read(data)
+        leaked = table[(table["split"] != "train") & table["sha256"].isin(seen)]
+        if len(leaked):
+            raise UserError(f"--weights {folder} was trained on {len(leaked)} pictures that {data} "
+                            f"keeps for dev or test, {leaked['source'].iloc[0]} first; use a run "
+                            "trained on the same splits")  # fmt: skip
+    return {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"]}
 
 
 def resume(folder: str, tensorboard: bool = False) -> int:
@@ -140,9 +163,8 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
         stem=settings.stem, width=settings.width, dropout=settings.dropout, l2=settings.l2,
     )  # fmt: skip
     trainer = Trainer(found, model, settings, train, dev)
-    trainer.restore()
-    if config["weights"] and not trainer.progress.history:
-        _load_weights(model, config["weights"])
+    if not trainer.restore() and config["weights"]:
+        _load_weights(model, config["weights"]["run"], found.classes)
     print(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
           + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
           + f"; {config['precision']} on {config['device']}")  # fmt: skip
@@ -160,18 +182,24 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
     return 0
 
 
-def _load_weights(model, folder: str) -> None:
+def _load_weights(model, folder: str, classes: list[str]) -> None:
     """Copy weights layer by layer from another run's model; sizes of pictures may differ.
+
+    The last layer is copied only where the classes are the same, in the same order.
 
     Raises:
         UserError: when a layer is missing or has another shape.
     """
     from deepconnotation import run
 
-    there = {layer.name: layer for layer in run.load(folder).model.layers}
-    for layer in model.layers:
-        if not layer.weights:
-            continue
+    source = run.load(folder)
+    there = {layer.name: layer for layer in source.model.layers}
+    layers = [layer for layer in model.layers if layer.weights]
+    if source.classes != classes:
+        print(f"--weights {folder} knows other classes: its last layer, "
+              f"{layers[-1].name!r}, starts anew here")  # fmt: skip
+        layers.pop()
+    for layer in layers:
         shapes = [tuple(w.shape) for w in layer.weights]
         other = there.get(layer.name)
         if other is None or [tuple(w.shape) for w in other.weights] != shapes:

@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from deepconnotation import evaluate, report, run
+from deepconnotation import evaluate, predict, report, run
+from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
 
@@ -28,6 +30,25 @@ def test_figures_are_those_of_the_saved_predictions(toy_run, toy_data):
     logits = toy_run.model.predict(np.asarray(part.images), verbose=0)
     by_id = rows.set_index("id").loc[part.table["id"], "predicted"]
     assert [toy_run.classes[i] for i in logits.argmax(axis=1)] == by_id.tolist()
+
+
+def test_mirror_images_are_averaged(toy_run, toy_data, tmp_path):
+    """Evaluation, prediction and Keras' own predict agree on the mean of two probabilities."""
+    settings = {**toy_run.config["settings"], "test_flip": True}
+    flipping = run.Run(toy_run.path, {**toy_run.config, "settings": settings})
+    part = pipeline.load(toy_data, "test")
+    images = np.asarray(part.images)
+    as_it_is, mirrored = (
+        np.asarray(keras.ops.softmax(toy_run.model.predict(pixels, verbose=0)))
+        for pixels in (images, images[:, :, ::-1])
+    )
+    mean = (as_it_is + mirrored) / 2
+    assert not np.allclose(mean, as_it_is, atol=1e-3)
+    assert np.allclose(evaluate.predict_split(flipping, part), mean, atol=1e-5)
+    path = tmp_path / "picture.png"
+    Image.fromarray(images[0]).save(path)
+    (row,) = predict.predict(flipping, [path])
+    assert np.allclose(row["probabilities"], mean[0], atol=1e-5)
 
 
 def test_report_is_one_page_with_all_that_is_in_it(toy_run):

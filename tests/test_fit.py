@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from deepconnotation import fit, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
-from deepconnotation.data import pipeline
+from deepconnotation.data import pipeline, prepare
 from deepconnotation.settings import Settings
 
 SETTINGS = Settings(epochs=4, batch=16, rate=0.02, mixup=0.2, rotate=10, patience=3, plateau=1,
@@ -232,3 +233,50 @@ def test_weights_of_another_run_are_taken(toy_run, toy_data, tmp_path):
     with pytest.raises(UserError, match="does not fit"):
         train.start("resnet18", toy_data, tmp_path / "s", Settings(epochs=1, width=4),
                     weights=str(toy_run.path))  # fmt: skip
+
+
+def test_weights_for_other_classes_leave_the_last_layer_new(toy_run, toy_data, tmp_path, capsys):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = {**toy_run.config, "classes": toy_run.classes[::-1]}
+    (folder / "run.json").write_text(json.dumps(other))
+    shutil.copy(toy_run.path / "model.keras", folder)
+    settings = Settings(epochs=1, batch=16, width=8, rate=1e-9, l2=0)
+    train.start("resnet18", toy_data, tmp_path / "r", settings, weights=str(folder))
+    assert "knows other classes: its last layer, 'logits', starts anew" in capsys.readouterr().out
+    old, new = toy_run.model, run.load(tmp_path / "r").model
+    kernels = {name: (old.get_layer(name).kernel.numpy(), new.get_layer(name).kernel.numpy())
+               for name in ("stage3_block1_conv1", "logits")}  # fmt: skip
+    assert np.allclose(*kernels["stage3_block1_conv1"], atol=1e-5)
+    assert not np.allclose(*kernels["logits"], atol=1e-2)
+
+
+def test_weights_of_a_run_that_saw_our_test_pictures_are_refused(toy_run, toy_source, tmp_path):
+    again = tmp_path / "data"
+    prepare.prepare(toy_source, again, 16, fractions="60/20/20", seed=1, workers=1)
+    with pytest.raises(UserError, match=r"was trained on \d+ pictures that .* keeps for dev or"):
+        train.start("resnet18", again, tmp_path / "r", Settings(epochs=1, width=8),
+                    weights=str(toy_run.path))  # fmt: skip
+    assert not (tmp_path / "r").exists()
+
+
+def test_stopped_in_the_first_epoch_goes_on_from_there_and_not_from_the_weights(
+    toy_run, toy_data, tmp_path, monkeypatch
+):
+    settings = Settings(epochs=1, batch=16, width=8, rate=0.01, deterministic=True)
+    rate = fit.Trainer._rate
+
+    def stop_in_step_two(trainer):
+        if trainer.progress.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rate(trainer)
+
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    train.start("resnet18", toy_data, whole, settings, str(toy_run.path))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fit.Trainer, "_rate", stop_in_step_two)
+        train.start("resnet18", toy_data, part, settings, str(toy_run.path))
+    assert train.resume(str(part)) == 0
+    states = [np.load(folder / "last/state.npz") for folder in (whole, part)]
+    for name in set(states[0].files) - {"progress"}:
+        assert (states[0][name] == states[1][name]).all(), name

@@ -202,9 +202,7 @@ def _refusal(error: Exception) -> Rejected:
     return Rejected("damaged", f"{REASONS['damaged']} ({text or type(error).__name__})")
 
 
-def _draft(
-    image: Image.Image, size: tuple[int, int]
-) -> tuple[float, float, float, float] | None:
+def _draft(image: Image.Image, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
     """Let the JPEG decoder reduce a much larger picture; never below twice the asked size.
 
     Returns the part of the reduced picture that is no padding (odd sizes are rounded up), or None

@@ -62,9 +62,7 @@ def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) ->
         try:
             return decode((dataset / name).read_bytes(), size).pixels
         except (OSError, Rejected) as error:
-            raise UserError(
-                f"{dataset / name}: {error}; prepare the data set again"
-            ) from None
+            raise UserError(f"{dataset / name}: {error}; prepare the data set again") from None
 
     for stale in path.parent.parent.glob("*"):
         if stale != path.parent:

@@ -116,7 +116,6 @@ def resplit(
     """
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
-
     def thumbnails_of(rows: np.ndarray) -> Iterator[Image.Image]:
         with ProcessPoolExecutor(initializer=_leave_ctrl_c_to_the_parent) as pool:
             paths = [f"{dataset}/{name}" for name in table["file"].iloc[rows]]
