@@ -245,8 +245,8 @@ def _repeat(config: dict, summary: dict) -> str:
     start = config["weights"]
     facts = [
         ["seed", config["seed"]],
-        ["started from", f"{start['run']}, trained on {start['data']} (manifest "
-                         f"{start['fingerprint'][:16]})" if start else "random weights"],
+        ["started from", f"{start['run']}, trained on {start['data']}" if start
+                         else "random weights"],
         ["chosen by", f"{config['monitor']} on the dev split, never on the test split"],
         ["epochs", f"{config.get('epochs_done', 0)}, kept: {config.get('best_epoch', 0)}"],
         ["training time", f"{minutes:.1f} minutes"],

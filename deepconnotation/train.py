@@ -13,12 +13,20 @@ from datetime import datetime
 from pathlib import Path
 
 from deepconnotation.console import UserError, run_command
-from deepconnotation.models.registry import ARCHITECTURES, resolve
+from deepconnotation.models.registry import (
+    ARCHITECTURES,
+    build,
+    check_imagenet,
+    load_imagenet,
+    options,
+    resolve,
+)
 from deepconnotation.settings import Settings
 
 TOY_DATA = Path("data/toy")
 TOY_SIZE = 32
 DIVERGED = 1
+IMAGENET = "imagenet"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -31,7 +39,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--data", metavar="DIR", help="prepared data set (default: the embedded drawn set)")
     add("--run", metavar="DIR", help="folder of the run (default snapshots/ARCH-TIME)")
     add("--resume", metavar="RUN", help="go on with an interrupted run; its settings stay")
-    add("--weights", metavar="RUN", help="start from the weights of another run")
+    add("--weights", metavar="RUN|imagenet", help="start from the weights of another run, or from "
+        "ImageNet's (efficientnet_lite0)")  # fmt: skip
     add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
     group = parser.add_argument_group("settings (default in brackets)")
     for f in fields(Settings):
@@ -78,6 +87,7 @@ def start(
     from deepconnotation import backend, run
     from deepconnotation.data import manifest
 
+    options(arch, settings)
     info = manifest.read_info(data)
     counts = manifest.read(data).groupby(["split", "label"]).size()
     config = {
@@ -87,7 +97,7 @@ def start(
         "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3],
         "settings": asdict(settings),
-        "weights": _start_weights(weights, data) if weights else None,
+        "weights": _start_weights(arch, weights, data) if weights else None,
         "seed": settings.seed,
         "monitor": settings.monitor,
         "precision": backend.set_precision(settings.precision),
@@ -102,7 +112,7 @@ def start(
     return _train(run.create(folder, config), settings, tensorboard)
 
 
-def _start_weights(folder: str, data: Path) -> dict:
+def _start_weights(arch: str, folder: str, data: Path) -> dict:
     """Return what run.json says of the run whose weights are taken.
 
     Raises:
@@ -112,6 +122,9 @@ def _start_weights(folder: str, data: Path) -> dict:
     from deepconnotation import run
     from deepconnotation.data import manifest
 
+    if folder == IMAGENET:
+        check_imagenet(arch)
+        return {"run": IMAGENET, "data": "ImageNet (ILSVRC 2012)", "fingerprint": None}
     theirs = run.load(folder).config["data"]
     if (Path(theirs["path"]) / "manifest.csv").is_file():  # without it there is nothing to compare
         seen = manifest.read(theirs["path"])
@@ -149,7 +162,6 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
     from deepconnotation.data import pipeline
     from deepconnotation.evaluate import evaluate
     from deepconnotation.fit import Diverged, Trainer
-    from deepconnotation.models.registry import build
 
     config, data = found.config, found.config["data"]
     keras.utils.set_random_seed(settings.seed)
@@ -160,11 +172,11 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
     dev = pipeline.load(data["path"], "dev") if "dev" in counts else None
     model = build(
         config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
-        stem=settings.stem, width=settings.width, dropout=settings.dropout, l2=settings.l2,
+        **options(config["arch"], settings),
     )  # fmt: skip
     trainer = Trainer(found, model, settings, train, dev)
     if not trainer.restore() and config["weights"]:
-        _load_weights(model, config["weights"]["run"], found.classes)
+        _load_weights(model, config, found.classes)
     print(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
           + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
           + f"; {config['precision']} on {config['device']}")  # fmt: skip
@@ -182,16 +194,21 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
     return 0
 
 
-def _load_weights(model, folder: str, classes: list[str]) -> None:
-    """Copy weights layer by layer from another run's model; sizes of pictures may differ.
+def _load_weights(model, config: dict, classes: list[str]) -> None:
+    """Copy weights from ImageNet's or layer by layer from another run's model.
 
-    The last layer is copied only where the classes are the same, in the same order.
+    Sizes of pictures may differ. The last layer is copied only where the classes are the same, in
+    the same order.
 
     Raises:
         UserError: when a layer is missing or has another shape.
     """
     from deepconnotation import run
 
+    folder = config["weights"]["run"]
+    if folder == IMAGENET:
+        load_imagenet(config["arch"], model)
+        return
     source = run.load(folder)
     there = {layer.name: layer for layer in source.model.layers}
     layers = [layer for layer in model.layers if layer.weights]

@@ -5,10 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models import registry
+from deepconnotation.settings import Settings
 
 #: Trainable parameters of the first ResNets with 1,000 classes, as torchvision publishes them.
 POST_ACTIVATION = {
@@ -106,3 +109,73 @@ def test_logits_are_float32_under_every_policy(precision):
 def test_unknown_architecture_names_the_nearest():
     with pytest.raises(UserError, match="'resnet81'.*'resnet18'"):
         registry.resolve("resnet81")
+
+
+# EfficientNet-Lite0 --------------------------------------------------------------------------
+
+#: Five best classes and their logits for two photographs, [100:324, 200:424] of scikit-learn's, by
+#: PyTorch 2.13 and efficientnet_lite_pytorch 0.1.0 on the same checkpoint.
+PYTORCH = {
+    "china.jpg": {698: 7.15874, 663: 6.98221, 449: 6.24416, 442: 5.82292, 975: 5.20591},
+    "flower.jpg": {619: 7.17046, 985: 6.28046, 108: 5.65795, 996: 5.00546, 117: 4.92059},
+}
+
+
+@pytest.fixture(scope="module")
+def lite0() -> keras.Model:
+    model = registry.build("efficientnet_lite0", (224, 224, 3), 1000, dropout=0.2)
+    registry.load_imagenet("efficientnet_lite0", model)
+    return model
+
+
+@pytest.mark.parametrize("name", PYTORCH)
+def test_lite0_answers_as_in_pytorch(lite0, name):
+    photograph = load_sample_image(name)[100:324, 200:424]
+    logits = np.asarray(lite0(photograph[None].astype(np.float32)))[0]
+    best = logits.argsort()[::-1][:5].tolist()
+    assert best == list(PYTORCH[name])
+    assert logits[best] == pytest.approx(list(PYTORCH[name].values()), abs=1e-4)
+
+
+def test_lite0_knows_the_whole_photographs(lite0):
+    """A palace, a monastery or a bell cote; a daisy (985 of ImageNet's classes)."""
+    best = {}
+    for name in PYTORCH:
+        photograph = Image.fromarray(load_sample_image(name)).resize((224, 224))
+        best[name] = int(np.asarray(lite0(np.asarray(photograph, np.float32)[None])).argmax())
+    assert best["china.jpg"] in (442, 483, 663, 698) and best["flower.jpg"] == 985
+
+
+def test_lite0_parameters(lite0):
+    """4,652,008 as the TensorFlow TPU repository's 4.7 million, counted layer by layer here."""
+    channels, expected = 32, 3 * 3 * 3 * 32 + 2 * 32
+    for repeats, kernel, expansion, out in (
+        (1, 3, 1, 16), (2, 3, 6, 24), (2, 5, 6, 40), (3, 3, 6, 80), (3, 5, 6, 112), (4, 5, 6, 192),
+        (1, 3, 6, 320),
+    ):  # fmt: skip
+        for _ in range(repeats):
+            inner = channels * expansion
+            expected += (channels * inner + 2 * inner) * (expansion > 1)
+            expected += kernel * kernel * inner + 2 * inner + inner * out + 2 * out
+            channels = out
+    expected += 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    assert sum(int(np.prod(v.shape)) for v in lite0.trainable_variables) == expected == 4_652_008
+
+
+def test_imagenet_weights_leave_another_head_alone(lite0):
+    model = registry.build("efficientnet_lite0", (64, 64, 3), 7, grey=True)
+    head = model.get_layer("logits").kernel.numpy()
+    registry.load_imagenet("efficientnet_lite0", model)
+    assert (model.get_layer("logits").kernel.numpy() == head).all()
+    name = "stage3_block2_depthwise"
+    assert (model.get_layer(name).kernel.numpy() == lite0.get_layer(name).kernel.numpy()).all()
+
+
+def test_options_that_an_architecture_does_not_have_are_refused():
+    assert registry.options("efficientnet_lite0", Settings(dropout=0.3)) == {
+        "dropout": 0.3, "l2": Settings.l2,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--width 32: --arch efficientnet_lite0 has no such option"):
+        registry.options("efficientnet_lite0", Settings(width=32))
+    with pytest.raises(UserError, match="none for --arch resnet18 .only for efficientnet_lite0"):
+        registry.check_imagenet("resnet18")

@@ -1,6 +1,7 @@
 """Every architecture by name."""
 
 import difflib
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from deepconnotation.console import UserError
@@ -8,11 +9,21 @@ from deepconnotation.console import UserError
 if TYPE_CHECKING:
     import keras
 
+    from deepconnotation.settings import Settings
+
 #: name -> module of `deepconnotation.models` that builds it. Names alone, so that `--help` needs
 #: no TensorFlow.
-ARCHITECTURES = dict.fromkeys(
-    ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "resnet"
-)
+ARCHITECTURES = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "resnet"),
+    "efficientnet_lite0": "efficientnet_lite",
+}
+#: module -> settings of a run that its `build` takes
+OPTIONS = {
+    "resnet": ("stem", "width", "dropout", "l2"),
+    "efficientnet_lite": ("dropout", "l2"),
+}
+#: Modules with a `load_imagenet(model)`.
+PRETRAINED = ("efficientnet_lite",)
 #: A short name for the smallest of a family.
 SHORT = {"resnet": "resnet18"}
 
@@ -31,6 +42,19 @@ def resolve(arch: str) -> str:
     return name
 
 
+def options(arch: str, settings: "Settings") -> dict[str, object]:
+    """Return those settings that shape this architecture, as `build` takes them.
+
+    Raises:
+        UserError: when another one, that would be without effect, was given.
+    """
+    known = OPTIONS[ARCHITECTURES[resolve(arch)]]
+    for name in {name for names in OPTIONS.values() for name in names} - {*known}:
+        if getattr(settings, name) != getattr(type(settings), name):
+            raise UserError(f"--{name} {getattr(settings, name)}: --arch {arch} has no such option")
+    return {name: getattr(settings, name) for name in known}
+
+
 def build(
     arch: str, input_shape: tuple[int, int, int], classes: int, **options
 ) -> "keras.Model":
@@ -46,8 +70,30 @@ def build(
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes).
     """
-    from importlib import import_module
-
     name = resolve(arch)
-    family = import_module(f"deepconnotation.models.{ARCHITECTURES[name]}")
-    return family.build(name, input_shape, classes, **options)
+    return _family(name).build(name, input_shape, classes, **options)
+
+
+def load_imagenet(arch: str, model: "keras.Model") -> None:
+    """Give a model of this architecture its ImageNet weights, all but the last layer.
+
+    Raises:
+        UserError: when there are none for it, or their package is not installed.
+    """
+    _family(resolve(arch)).load_imagenet(model)
+
+
+def check_imagenet(arch: str) -> None:
+    """Refuse an architecture that has no ImageNet weights.
+
+    Raises:
+        UserError: naming those that have.
+    """
+    if ARCHITECTURES[resolve(arch)] not in PRETRAINED:
+        have = [name for name, family in ARCHITECTURES.items() if family in PRETRAINED]
+        raise UserError(f"--weights imagenet: there are none for --arch {arch} (only for "
+                        f"{', '.join(have)})")  # fmt: skip
+
+
+def _family(name: str):
+    return import_module(f"deepconnotation.models.{ARCHITECTURES[name]}")
