@@ -105,6 +105,8 @@ class Trainer:
         settings: of the run.
         train: the training split.
         dev: the split that chooses the best epoch; None keeps the last epoch.
+        teacher: float32 (n, classes), another model's probabilities for the training pictures, or
+            None.
         say: takes a line for the user.
     """
 
@@ -115,6 +117,7 @@ class Trainer:
         settings: Settings,
         train: Split,
         dev: Split | None,
+        teacher: np.ndarray | None = None,
         say: Callable[[str], None] = print,
     ):
         self.run, self.model, self.settings = run, model, settings
@@ -126,6 +129,10 @@ class Trainer:
         higher = settings.monitor != "val_loss"
         self.progress = Progress(Plateau(higher), Plateau(higher))
         counts = np.bincount(train.labels, minlength=self.classes)
+        self.targets = losses.smooth(train.labels, self.classes, settings.label_smoothing).numpy()
+        if teacher is not None:
+            share = settings.teacher_share
+            self.targets = (1 - share) * self.targets + share * teacher.astype(np.float32)
         self.class_weights = tf.constant(losses.class_weights(settings.class_weights, counts))
         self.augmentation = augment.Augmentation(
             settings.flip, settings.shift, settings.rotate, settings.zoom, settings.cutout,
@@ -134,6 +141,7 @@ class Trainer:
         signature = (
             tf.TensorSpec((None, *train.images.shape[1:]), tf.float32),
             tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((None, self.classes), tf.float32),
             tf.TensorSpec((2,), tf.int64),
         )
         self._logs: list[Callable[[pd.Series], None]] = []
@@ -142,8 +150,9 @@ class Trainer:
 
     # One step ------------------------------------------------------------------------------
 
-    def _train_step(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
-        targets = losses.smooth(labels, self.classes, self.settings.label_smoothing)
+    def _train_step(
+        self, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+    ):
         if self.settings.mixup:
             images, targets = augment.mixup(images, targets, self.settings.mixup, seed)
         variables = self.model.trainable_variables
@@ -166,9 +175,8 @@ class Trainer:
 
     # One epoch -----------------------------------------------------------------------------
 
-    def _batches(self) -> tf.data.Dataset:
+    def _batches(self, order: np.ndarray) -> tf.data.Dataset:
         p, seed = self.progress, self.settings.seed
-        order = epoch_order(len(self.train_split.labels), seed, p.epoch)
         base = tf.constant([seed, p.epoch * 1_000_000], tf.int64)
 
         def change(images, step):
@@ -177,15 +185,17 @@ class Trainer:
         return batches(self.train_split, self.settings.batch, order, p.step, change)
 
     def _run_epoch(self, interrupted: Callable[[], bool]) -> None:
-        p = self.progress
+        p, size = self.progress, self.settings.batch
+        order = epoch_order(len(self.train_split.labels), self.settings.seed, p.epoch)
         what = f"epoch {p.epoch + 1}/{self.settings.epochs}, steps"
         with progress(what, self.steps, p.step) as advance:
-            for images, labels in self._batches():
+            for images, labels in self._batches(order):
                 started = time.monotonic()
+                targets = self.targets[order[p.step * size : (p.step + 1) * size]]
                 # mixup draws from another stream than the augmentation of the same step
                 seed = tf.constant([~self.settings.seed, p.epoch * 1_000_000 + p.step], tf.int64)
                 self.optimizer.learning_rate.assign(self._rate())
-                loss, right = (float(v) for v in self._step(images, labels, seed))
+                loss, right = (float(v) for v in self._step(images, labels, targets, seed))
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} at epoch {p.epoch + 1}, step {p.step + 1}")
                 n = len(labels)

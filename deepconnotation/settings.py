@@ -36,6 +36,7 @@ class Settings:
     label_smoothing: float = _(0.0, "probability spread over all classes")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
     class_weights: str = _("none", "none, inverse, sqrt, or one number a class", metavar="W")
+    teacher_share: float = _(0.7, "of the teacher's answer in the target; the rest is the label")
     flip: bool = _(True, "mirror half of the training pictures")
     shift: float = _(0.1, "largest random move, share of the side")
     rotate: float = _(0.0, "largest random turn, degrees")
@@ -62,6 +63,7 @@ class Settings:
         limits = {
             "epochs": (1, 100_000), "batch": (1, 65_536), "rate": (1e-9, 100.0), "clip": (0, 1e9),
             "label_smoothing": (0, 0.9), "mixup": (0, 10), "shift": (0, 1), "rotate": (0, 180),
+            "teacher_share": (0, 1),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "warmup": (0, 100_000), "weight_decay": (0, 10),
             "plateau": (0, 100_000), "patience": (0, 100_000), "seed": (0, 2**31 - 1),

@@ -41,6 +41,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--resume", metavar="RUN", help="go on with an interrupted run; its settings stay")
     add("--weights", metavar="RUN|imagenet", help="start from the weights of another run, or from "
         "ImageNet's (efficientnet_lite0)")  # fmt: skip
+    add("--teacher", metavar="DIR", help="output of embed, whose linear probe's answers on the "
+        "training pictures are learned beside the labels (Hinton et al. 2015)")  # fmt: skip
     add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
     group = parser.add_argument_group("settings (default in brackets)")
     for f in fields(Settings):
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     data = Path(args.data) if args.data else drawn_set()
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(args.run) if args.run else Path("snapshots") / f"{arch}-{stamp}"
-    return start(arch, data, folder, settings, args.weights, args.tensorboard)
+    return start(arch, data, folder, settings, args.weights, args.teacher, args.tensorboard)
 
 
 def drawn_set() -> Path:
@@ -81,7 +83,7 @@ def drawn_set() -> Path:
 
 def start(
     arch: str, data: Path, folder: Path, settings: Settings, weights: str | None = None,
-    tensorboard: bool = False,
+    teacher: str | None = None, tensorboard: bool = False,
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
     from deepconnotation import backend, run
@@ -98,6 +100,7 @@ def start(
         "input_shape": [info.height, info.width, 3],
         "settings": asdict(settings),
         "weights": _start_weights(arch, weights, data) if weights else None,
+        "teacher": _start_teacher(teacher, data) if teacher else None,
         "seed": settings.seed,
         "monitor": settings.monitor,
         "precision": backend.set_precision(settings.precision),
@@ -138,6 +141,25 @@ def _start_weights(arch: str, folder: str, data: Path) -> dict:
     return {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"]}
 
 
+def _start_teacher(folder: str, data: Path) -> dict:
+    """Return what run.json says of the teacher.
+
+    Raises:
+        UserError: when it was not fitted on this data set's training pictures, and on them alone.
+    """
+    from deepconnotation import embed
+    from deepconnotation.data import manifest
+
+    ids, _, config = embed.load(folder)
+    theirs, table = set(ids.loc[ids["split"] == "train", "id"]), manifest.read(data)
+    ours = set(table.loc[table["split"] == "train", "id"])
+    if theirs != ours:
+        raise UserError(f"--teacher {folder} was fitted on other pictures than {data} trains on "
+                        f"({len(theirs - ours)} are not ours, {len(ours - theirs)} are missing); "
+                        "embed a data set of the same split")  # fmt: skip
+    return {"folder": folder, "backbone": config["backbone"], "data": config["data"]}
+
+
 def resume(folder: str, tensorboard: bool = False) -> int:
     """Go on with a run as if it had never stopped; return the exit status."""
     from deepconnotation import backend, run
@@ -174,7 +196,9 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
         config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
         **options(config["arch"], settings),
     )  # fmt: skip
-    trainer = Trainer(found, model, settings, train, dev)
+    teacher = config["teacher"]
+    taught = _taught(teacher["folder"], train, found.classes) if teacher else None
+    trainer = Trainer(found, model, settings, train, dev, taught)
     if not trainer.restore() and config["weights"]:
         _load_weights(model, config, found.classes)
     print(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
@@ -192,6 +216,24 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
         return DIVERGED
     evaluate(found, Path(data["path"]), "test" if "test" in counts else "dev")
     return 0
+
+
+def _taught(folder: str, train, classes: list[str]):
+    """Return float64 (n, classes): the teacher's probabilities for the training pictures.
+
+    Raises:
+        UserError: when its predictions-train.csv is missing or lacks a class.
+    """
+    import pandas as pd
+
+    path = Path(folder) / "predictions-train.csv"
+    try:
+        table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False).set_index("id")
+        return table.loc[train.table["id"], [f"p_{c}" for c in classes]].to_numpy(float)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the embed command again") from None
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: does not fit the data set ({error})") from None
 
 
 def _load_weights(model, config: dict, classes: list[str]) -> None:
