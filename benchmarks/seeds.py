@@ -3,8 +3,9 @@
     python benchmarks/seeds.py faces
     python benchmarks/seeds.py fi32 --seeds 0 1 2
 
-Prepares the data set where it is not there yet, and trains one run a seed into snapshots/. Finished
-runs are not repeated and interrupted ones go on, so the command can be stopped and given again.
+From the top of the repository. Prepares the data sets, and what the recipe starts from, where they
+are not there yet, and trains one run a seed into snapshots/. Finished runs are not repeated and
+interrupted ones go on, so the command can be stopped and given again.
 """
 
 import argparse
@@ -21,25 +22,43 @@ from deepconnotation.console import run_command
 from deepconnotation.metrics import SCALARS
 
 DATA = Path(os.environ.get("DEEPCONNOTATION_DATA", "../shared/data"))
-ROOT = Path(__file__).resolve().parents[1]
 
-#: name -> (arguments of fetch_and_resize.py, arguments of train)
+#: name -> (commands that come before, each with the folder it makes, arguments of train)
 RECIPES = {
     "faces": (
-        f"{DATA}/facial_expressions --dataset facial_expressions --size 64 --grey --drop contempt "
-        "--fractions 72/8/20 --out data/faces",
-        "--arch resnet --data data/faces --width 32 --epochs 16 --label-smoothing 0.1 --shift 0.08 "
-        "--rotate 10 --zoom 0.1 --monitor val_accuracy",
+        {
+            "data/faces": f"data_tools/fetch_and_resize.py {DATA}/facial_expressions --dataset "
+            "facial_expressions --size 64 --grey --drop contempt --fractions 72/8/20 "
+            "--out data/faces",
+            "data/fer": f"data_tools/fetch_and_resize.py {DATA}/fer2013/Training --emotions "
+            "facial_expressions8 --size 64 --grey --drop contempt --fractions 90/5/5 --out data/fer",
+            "snapshots/fer": "-m deepconnotation.train --arch resnet --data data/fer --width 32 "
+            "--epochs 10 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_accuracy "
+            "--run snapshots/fer",
+        },
+        "--arch resnet --data data/faces --weights snapshots/fer --width 32 --epochs 8 --rate 0.03 "
+        "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 "
+        "--monitor val_accuracy --test-flip",
     ),
     "fi32": (
-        f"{DATA}/fi/images --dataset fi --size 32 --out data/fi32",
-        "--arch resnet --data data/fi32 --stem 3x3 --width 16 --epochs 16 --monitor val_accuracy",
+        {"data/fi32": f"data_tools/fetch_and_resize.py {DATA}/fi/images --dataset fi --size 32 "
+         "--out data/fi32"},
+        "--arch resnet --data data/fi32 --stem 3x3 --width 16 --epochs 20 --dropout 0 "
+        "--monitor val_accuracy --test-flip",
     ),
     "fi64": (
-        f"{DATA}/fi/images --dataset fi --size 64 --out data/fi64",
-        "--arch resnet --data data/fi64 --width 32 --epochs 16 --monitor val_accuracy",
+        {
+            "data/fi64": f"data_tools/fetch_and_resize.py {DATA}/fi/images --dataset fi --size 64 "
+            "--out data/fi64",
+            "data/fi128": f"data_tools/fetch_and_resize.py {DATA}/fi/images --dataset fi "
+            "--size 128 --out data/fi128",
+            "snapshots/fi128-lite0": "-m deepconnotation.embed efficientnet_lite0 --data "
+            "data/fi128 --out snapshots/fi128-lite0",
+        },
+        "--arch resnet --data data/fi64 --teacher snapshots/fi128-lite0 --width 32 --epochs 24 "
+        "--dropout 0 --zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
     ),
-}
+}  # fmt: skip
 
 
 def main() -> None:
@@ -49,22 +68,29 @@ def main() -> None:
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    preparation, training = RECIPES[args.recipe]
-    python(str(ROOT / "data_tools/fetch_and_resize.py"), *shlex.split(preparation))
+    before, training = RECIPES[args.recipe]
+    for folder, command in before.items():
+        if folder.startswith("snapshots/"):
+            finish(Path(folder), shlex.split(command))
+        else:  # goes on or does nothing where the data set is there
+            python(*shlex.split(command))
     for seed in args.seeds:
         train(Path(f"snapshots/{args.recipe}-s{seed}"), seed, training)
     print(summary(args.recipe, args.seeds))
 
 
 def train(folder: Path, seed: int, arguments: str) -> None:
-    state = run.load(folder).config["state"] if (folder / "run.json").exists() else None
-    if state == "finished" and (folder / "metrics.json").exists():
+    words = ["-m", "deepconnotation.train", *shlex.split(arguments)]
+    finish(folder, [*words, "--run", str(folder), "--seed", str(seed)])
+
+
+def finish(folder: Path, words: list[str]) -> None:
+    """Run a command that makes a folder with figures, or go on with it, unless they are there."""
+    if (folder / "metrics.json").exists():
         return
-    if state is not None:
-        python("-m", "deepconnotation.train", "--resume", str(folder))
-    else:
-        words = shlex.split(arguments)
-        python("-m", "deepconnotation.train", *words, "--run", str(folder), "--seed", str(seed))
+    if (folder / "run.json").exists():
+        words = ["-m", "deepconnotation.train", "--resume", str(folder)]
+    python(*words)
 
 
 def python(*words: str) -> None:
