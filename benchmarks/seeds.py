@@ -29,27 +29,28 @@ FACES = (
     "--drop contempt --fractions 72/8/20 --out data/faces"
 )
 FI = f"{PREPARE} {DATA}/fi/images --dataset fi"
+FER = {  # a start for faces: seven expressions of other people
+    "data/fer": f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 "
+    "--size 64 --grey --drop contempt --fractions 90/5/5 --out data/fer",
+    "snapshots/fer": "-m deepconnotation.train --arch resnet --data data/fer --width 32 "
+    "--epochs 10 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_accuracy "
+    "--run snapshots/fer",
+}
+FROM_FER = (
+    "--arch resnet --weights snapshots/fer --width 32 --epochs 8 --rate 0.03 "
+    "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 "
+    "--monitor val_accuracy --test-flip"
+)
 #: name -> (commands that come before, each with the folder it makes, arguments of train)
 RECIPES = {
-    "faces": (
+    "faces": ({"data/faces": FACES, **FER}, f"{FROM_FER} --data data/faces"),
+    "faces-names": (  # the same on the weaker split
         {
             "data/faces": FACES,
-            "data/fer": f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 "
-            "--size 64 --grey --drop contempt --fractions 90/5/5 --out data/fer",
-            "snapshots/fer": "-m deepconnotation.train --arch resnet --data data/fer --width 32 "
-            "--epochs 10 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_accuracy "
-            "--run snapshots/fer",
+            "data/faces-names": "benchmarks/by_name.py data/faces data/faces-names",
+            **FER,
         },
-        "--arch resnet --data data/faces --weights snapshots/fer --width 32 --epochs 8 --rate 0.03 "
-        "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 "
-        "--monitor val_accuracy --test-flip",
-    ),
-    "faces-names": (  # the same from random weights, on the weaker split
-        {"data/faces": FACES,
-         "data/faces-names": "benchmarks/by_name.py data/faces data/faces-names"},
-        "--arch resnet --data data/faces-names --width 32 --epochs 18 --class-weights sqrt "
-        "--label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_accuracy "
-        "--test-flip",
+        f"{FROM_FER} --data data/faces-names",
     ),
     "fi32": (
         {"data/fi32": f"{FI} --size 32 --out data/fi32"},
