@@ -19,7 +19,7 @@ WHEEL = (
 POLARITY = {
     "amusement": 1, "awe": 1, "contentment": 1, "excitement": 1, "happiness": 1,
     "anger": -1, "contempt": -1, "disgust": -1, "fear": -1, "sadness": -1,
-    "neutral": 0, "surprise": 0,
+    "neutral": 0, "surprise": 0, "none": 0, "uncertain": 0, "no-face": 0,
 }  # fmt: skip
 
 #: Other words for a class, as data sets, services and people write them.
@@ -142,6 +142,14 @@ AFFECTNET = EmotionSet(
     ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"),
     "AffectNet, Mollahosseini et al. 2017, arXiv 1708.03985",
 )
+AFFECTNET_11 = replace(
+    AFFECTNET, name="affectnet11", classes=(*AFFECTNET.classes, "none", "uncertain", "no-face")
+)
+#: The variants of the literature and of the student systems: without contempt, then also without
+#: disgust, then also without fear.
+AFFECTNET_7 = replace(AFFECTNET.drop("contempt"), name="affectnet7")
+AFFECTNET_6 = replace(AFFECTNET_7.drop("disgust"), name="affectnet6")
+AFFECTNET_5 = replace(AFFECTNET_6.drop("fear"), name="affectnet5")
 FACIAL_EXPRESSIONS = EmotionSet(
     "facial_expressions8",
     ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
@@ -153,7 +161,18 @@ FACIAL_EXPRESSIONS_6 = replace(
 )
 
 EMOTION_SETS = {
-    s.name: s for s in (FI, EMOSET, AFFECTNET, FACIAL_EXPRESSIONS, FACIAL_EXPRESSIONS_6)
+    s.name: s
+    for s in (
+        FI,
+        EMOSET,
+        AFFECTNET,
+        AFFECTNET_7,
+        AFFECTNET_6,
+        AFFECTNET_5,
+        AFFECTNET_11,
+        FACIAL_EXPRESSIONS,
+        FACIAL_EXPRESSIONS_6,
+    )
 }
 
 

@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             server.most_at_once = max(server.most_at_once, server.at_once)
         try:
             time.sleep(server.slow)
-            kind, _, rest = self.path.strip("/").partition("/")
+            kind, _, rest = self.path.partition("?")[0].strip("/").partition("/")
             getattr(self, f"kind_{kind.replace('.', '_')}", self.kind_missing)(rest)
             with server.lock:
                 server.answered[self.path] += 1
@@ -173,7 +173,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(60)
 
     def kind_html(self, rest: str):
-        self.answer(200, b"<!DOCTYPE html><html><body>Sign in</body></html>")
+        page = f"<!DOCTYPE html><html><body>Sign in to see {self.path}</body></html>"
+        self.answer(200, page.encode())
 
     def kind_gzip(self, rest: str):
         self.answer(200, gzip.compress(picture(7000)), Content_Encoding="gzip")

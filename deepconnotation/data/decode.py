@@ -34,6 +34,7 @@ REASONS = {
     "avif": "an AVIF picture, which this Pillow cannot read; save it as JPEG",
     "truncated": "the picture's data end too early",
     "too_small": f"thinner than {MIN_SIDE} pixels",
+    "bad_box": f"less than {MIN_SIDE} pixels of the box lie on the picture",
     "too_many_pixels": f"more than {MAX_PIXELS:,} pixels",
     "not_a_picture": "no picture format that is known",
     "damaged": "the picture's data are damaged",
@@ -104,7 +105,12 @@ def is_clutter(name: str) -> bool:
     return _CLUTTER.match(name) is not None
 
 
-def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False) -> Picture:
+def decode(
+    data: bytes,
+    size: tuple[int, int] | None = None,
+    grey: bool = False,
+    box: tuple[int, int, int, int] | None = None,
+) -> Picture:
     """Turn the bytes of a picture file into upright RGB pixels of the asked size.
 
     The content decides, never a file's name. Orientation is applied, transparency lies on white,
@@ -116,6 +122,8 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
         size: (height, width) to resize to, whatever the aspect ratio, as the original systems did;
             None keeps the picture's own.
         grey: replace the colours by their luma (ITU-R 601).
+        box: left, top, right, bottom of the part to take, in pixels of the upright picture; what
+            lies beyond its borders is cut off.
 
     Raises:
         Rejected: for anything that is not a whole picture of at least `MIN_SIDE` pixels a side and
@@ -126,7 +134,9 @@ def decode(data: bytes, size: tuple[int, int] | None = None, grey: bool = False)
         raise ValueError(f"size must be (height, width), both at least 1. Received: {size}")
     image = _open(data)
     try:
-        return _picture(image, size, grey)
+        return _picture(image, size, grey) if box is None else _part(image, size, grey, box)
+    except Rejected:
+        raise
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
         raise _refusal(error) from None
 
@@ -150,6 +160,24 @@ def _picture(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Pi
     image = image.convert("L") if grey else image
     image.info = {}  # pixels only: a comment or a profile would be saved with them
     return Picture(image, width, height, mode)
+
+
+def _part(
+    image: Image.Image,
+    size: tuple[int, int] | None,
+    grey: bool,
+    box: tuple[int, int, int, int],
+) -> Picture:
+    """Take a part of an opened picture, at full resolution."""
+    whole = _picture(image, None, grey)
+    left, top = max(box[0], 0), max(box[1], 0)
+    right, bottom = min(box[2], whole.width), min(box[3], whole.height)
+    if min(right - left, bottom - top) < MIN_SIDE:
+        raise Rejected("bad_box", f"{box} of {whole.width}x{whole.height}, {REASONS['bad_box']}")
+    part = whole.image.crop((left, top, right, bottom))
+    if size is not None:
+        part = part.resize(size[::-1], Image.Resampling.LANCZOS)
+    return whole._replace(image=part)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -63,6 +63,12 @@ def to_csv(table: pd.DataFrame) -> str:
     return full.to_csv(index=False, lineterminator="\n")
 
 
+def exists(dataset: str | Path) -> bool:
+    """Tell whether a folder is a finished data set."""
+    finish_move(dataset)
+    return (Path(dataset) / "manifest.csv").exists()
+
+
 def read(dataset: str | Path) -> pd.DataFrame:
     """Read and check a data set's manifest.
 

@@ -29,6 +29,9 @@ from deepconnotation.data.sources import Item, Rejection, Source, image_ids
 JPEG_QUALITY = 95
 CHUNK = 64  # pictures a task: large enough to hide the cost of handing it over
 PLACEHOLDER_TIMES = 5
+DOWNLOAD_COLUMNS = ("status", "bytes", "seconds")  # of rejected.csv, where there were addresses
+
+Job = tuple[str, str, tuple[int, int, int, int] | None]  # id, file, box
 
 
 def prepare(
@@ -78,13 +81,23 @@ def prepare(
     table, rejections = _table(source.items, ids, records)
     table, dropped = drop_repeats(table, keep_duplicates)
     rejections = [*source.rejections, *rejections, *dropped]
-    _write_rejected(out, rejections)
     if table.empty:
+        _write_rejected(out, rejections)
         raise UserError(f"no picture of {len(ids)} could be taken; see {out / 'rejected.csv'}")
-    table = resplit(out, table, parts, seed)
+    official = table["split"] != ""
+    parts = split.without_test(parts) if official.any() else parts
+    whole, table = table, resplit(out, table, parts, seed, official)
+    _write_rejected(out, [*rejections, *_near_official(whole, table)])
     if not allow_missing:
-        split.check_classes(split.class_counts(table, info.classes, parts))
-    manifest.move_to(out, table, replace(info, split=describe_split(fractions, seed)))
+        split.check_classes(
+            split.class_counts(table, info.classes, None if official.any() else parts)
+        )
+    words = describe_split(fractions, seed)
+    if official.all():
+        words = "given with the data; people and near-duplicates may cross"
+    elif official.any():
+        words = f"official test split; the others {words}"
+    manifest.move_to(out, table, replace(info, split=words))
     shutil.rmtree(out / ".work")
     return manifest.read(out)
 
@@ -107,12 +120,24 @@ def describe_split(fractions: str, seed: int) -> str:
 
 
 def resplit(
-    dataset: Path, table: pd.DataFrame, fractions: dict[str, float], seed: int
+    dataset: Path,
+    table: pd.DataFrame,
+    fractions: dict[str, float],
+    seed: int,
+    official: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Give every row a split and a group that no other split shares.
 
     A picture keeps its person as `group`; pictures that are nearly equal, and the people on them,
     take the name of the first of them.
+
+    Args:
+        dataset: the data set's folder.
+        table: its manifest.
+        fractions: see `split.parse_fractions`.
+        seed: of the split.
+        official: bool (rows,), pictures that keep the split that they have; others of their groups
+            are left out.
     """
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
@@ -129,8 +154,19 @@ def resplit(
     group = names.groupby(clusters).transform("first")
     alone = pd.Series(clusters).map(pd.Series(clusters).value_counts()).eq(1).to_numpy()
     group = group.mask(alone & (table["group"] == "").to_numpy(), "")
-    where = split.assign(table["label"].tolist(), clusters, fractions, seed)
-    return table.assign(group=group, split=where)
+    table = table.assign(group=group)
+    kept = np.zeros(len(table), bool) if official is None else official.to_numpy()
+    free = ~kept & ~np.isin(clusters, clusters[kept])
+    if free.any():
+        labels = table["label"][free].tolist()
+        table.loc[free, "split"] = split.assign(labels, clusters[free], fractions, seed)
+    return table[kept | free].reset_index(drop=True)
+
+
+def _near_official(whole: pd.DataFrame, taken: pd.DataFrame) -> list[Rejection]:
+    left_out = whole["source"][~whole["id"].isin(taken["id"])]
+    detail = "nearly equal to a picture of the official test split"
+    return [Rejection(source, "near_official_test", detail) for source in left_out]
 
 
 def read_thumbnail(path: str) -> Image.Image:
@@ -163,13 +199,12 @@ def drop_repeats(
 
 
 def _digest(source: Source) -> str:
-    listing = "\n".join(f"{i.source}\t{i.label}\t{i.group}" for i in source.items)
+    listing = "\n".join(f"{i.source}\t{i.label}\t{i.group}\t{i.box}" for i in source.items)
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def _finished(out: Path, info: manifest.DatasetInfo) -> pd.DataFrame | None:
-    manifest.finish_move(out)
-    if not (out / "manifest.csv").exists():
+    if not manifest.exists(out):
         return None
     there = manifest.read_info(out)
     if replace(there, split="") != info:
@@ -208,7 +243,11 @@ def _decode_all(
     workers: int | None,
 ) -> dict[str, dict]:  # fmt: skip
     records = _read_journal(journal)
-    todo = [(i, str(item.path)) for i, item in zip(ids, items, strict=True) if i not in records]
+    todo = [
+        (i, str(item.path), item.box)
+        for i, item in zip(ids, items, strict=True)
+        if i not in records
+    ]
     chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
     workers = min(workers or os.cpu_count() or 1, max(len(chunks), 1))
     images = str(journal.parent / "images")
@@ -226,7 +265,7 @@ def _decode_all(
 
 
 def _run(
-    chunks: list[list[tuple[str, str]]], images: str, size: int, grey: bool, workers: int
+    chunks: list[list[Job]], images: str, size: int, grey: bool, workers: int
 ) -> Iterator[list[dict]]:
     with ProcessPoolExecutor(workers, initializer=_leave_ctrl_c_to_the_parent) as pool:
         futures = [pool.submit(prepare_chunk, chunk, images, size, grey) for chunk in chunks]
@@ -243,12 +282,12 @@ def _leave_ctrl_c_to_the_parent() -> None:
 
 
 def prepare_chunk(
-    chunk: list[tuple[str, str]], images: str, size: int, grey: bool
+    chunk: list[Job], images: str, size: int, grey: bool
 ) -> list[dict[str, str | int]]:
     """Prepare some pictures; what could not be taken is a record with a reason.
 
     Args:
-        chunk: (id, file) pairs.
+        chunk: id, file and box of each; see `decode`.
         images: folder that gets ID.jpg.
         size: height and width, pixels.
         grey: see `prepare`.
@@ -256,7 +295,7 @@ def prepare_chunk(
     Returns:
         One record a picture: id, sha256, width, height, phash; or id, reason, detail.
     """
-    found = [_prepare_one(image_id, path, images, size, grey) for image_id, path in chunk]
+    found = [_prepare_one(job, images, size, grey) for job in chunk]
     taken = [(record, small) for record, small in found if small is not None]
     hashes = duplicates.perceptual_hashes([small for _, small in taken])
     for (record, _), phash in zip(taken, hashes, strict=True):
@@ -265,13 +304,14 @@ def prepare_chunk(
 
 
 def _prepare_one(
-    image_id: str, path: str, images: str, size: int, grey: bool
+    job: Job, images: str, size: int, grey: bool
 ) -> tuple[dict[str, str | int], Image.Image | None]:
     """Write one picture; return its record and thumbnail, or why it was not taken and None."""
+    image_id, path, box = job
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
-        picture = decode(data, (size, size), grey)
+        picture = decode(data, (size, size), grey, box)
     except OSError as error:
         detail = error.strerror or str(error)
         return {"id": image_id, "reason": "unreadable", "detail": detail}, None
@@ -297,11 +337,13 @@ def _table(
     for image_id, item in sorted(zip(ids, items, strict=True), key=lambda pair: pair[0]):
         record = records[image_id]
         if "reason" in record:
-            rejections.append(Rejection(item.source, record["reason"], record["detail"]))
+            facts = {c: item.extra[c] for c in DOWNLOAD_COLUMNS if c in item.extra}
+            rejections.append(Rejection(item.source, record["reason"], record["detail"], facts))
             continue
         values = {
             **dict.fromkeys(manifest.COLUMNS, ""), **item.extra, **record, "source": item.source,
             "file": f".work/images/{image_id}.jpg", "label": item.label, "group": item.group,
+            "split": item.split,
         }  # fmt: skip
         for column, value in values.items():
             rows[column].append(str(value))
@@ -311,6 +353,11 @@ def _table(
 def _write_rejected(out: Path, rejections: list[Rejection]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("source", "reason", "detail"))
-    writer.writerows(sorted((r.source, r.reason, r.detail) for r in rejections))
+    extra = [c for c in DOWNLOAD_COLUMNS if any(c in r.extra for r in rejections)]
+    writer.writerow(("source", "reason", "detail", *extra))
+    writer.writerows(
+        sorted(
+            (r.source, r.reason, r.detail, *(r.extra.get(c, "") for c in extra)) for r in rejections
+        )
+    )
     write_atomic(out / "rejected.csv", text.getvalue())

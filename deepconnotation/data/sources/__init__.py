@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepconnotation import emotions
+from deepconnotation.console import UserError
 from deepconnotation.emotions import EmotionSet
 
 
@@ -22,6 +23,9 @@ class Item:
         path: the file to read.
         group: what must not cross splits (a person); "" when unknown.
         extra: further manifest columns.
+        url: where the file is to be fetched from first; "" when it is there.
+        box: left, top, right, bottom of the part to take, pixels; None takes all.
+        split: the split that the data set's own makers gave it; "" when they did not.
     """
 
     source: str
@@ -29,15 +33,26 @@ class Item:
     path: Path
     group: str = ""
     extra: dict[str, str] = field(default_factory=dict)
+    url: str = ""
+    box: tuple[int, int, int, int] | None = None
+    split: str = ""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A picture, file or row that was not taken."""
+    """A picture, file or row that was not taken.
+
+    Attributes:
+        source: where it comes from.
+        reason: one word.
+        detail: why, in words.
+        extra: further columns of rejected.csv.
+    """
 
     source: str
     reason: str
     detail: str
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,24 +76,58 @@ class Source:
     drawn: bool = False
 
 
-def read(dataset: str, path: str, emotion_set: str | None, drops: Sequence[str]) -> Source:
+@dataclass(frozen=True)
+class Options:
+    """What only some readers ask; see theirs."""
+
+    emotions: str | None = None
+    drops: Sequence[str] = ()
+    vote_order: str | None = None
+    min_agree: int = 3
+    margin: float = 0.0
+
+
+def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
     """Read a source by the name of its layout.
 
     Args:
-        dataset: "folder", "fi", "facial_expressions" or "toy".
-        path: the source's folder.
-        emotion_set: name of the label set, for "folder"; None finds it by the folders' names.
-        drops: classes to leave out.
-    """
-    from deepconnotation.data.sources import facial_expressions, folder, toy
+        dataset: "folder", "fi", "affectnet", "facial_expressions" or "toy".
+        paths: the source's folder; or CSV files of addresses, for "folder" (one) and "fi".
+        options: see `Options`.
 
+    Raises:
+        UserError: for an option that the layout does not know, and whatever the reader finds wrong.
+    """
+    from deepconnotation.data.sources import (
+        affectnet,
+        facial_expressions,
+        fi,
+        folder,
+        toy,
+        urls,
+    )
+
+    path, drops = Path(paths[0]), options.drops
+    listed = path.suffix.lower() == ".csv"
+    if len(paths) > 1 and not (dataset == "fi" and listed):
+        raise UserError(f"{paths[1]}: only FI's CSV files can be several")
+    if options.emotions and dataset not in ("folder", "affectnet"):
+        raise UserError(f"--emotions: {dataset} has its own label set")
+    chosen = emotions.emotion_set(options.emotions) if options.emotions else None
     if dataset == "facial_expressions":
         return facial_expressions.read(path, drops=drops)
+    if dataset == "affectnet":
+        return affectnet.read(path, chosen or emotions.AFFECTNET, drops, options.margin)
     if dataset == "toy":
         return toy.read(path)
     if dataset == "fi":
+        if listed or (path.is_dir() and any(path.glob("*.csv"))):
+            return fi.read(paths, options.vote_order, options.min_agree, drops)
         return folder.read(path, emotions.FI, drops, name="fi")
-    chosen = emotions.emotion_set(emotion_set) if emotion_set else None
+    if listed:
+        if chosen is None:
+            raise UserError("--emotions: say which label set the CSV file's labels are of")
+        return urls.read(path, chosen, drops)
     return folder.read(path, chosen, drops)
 
 

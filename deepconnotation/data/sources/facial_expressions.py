@@ -4,7 +4,6 @@
 and 36 files without a row.
 """
 
-import csv
 import os
 import re
 from collections import Counter, defaultdict
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from deepconnotation.console import UserError
 from deepconnotation.data.decode import is_clutter
-from deepconnotation.data.sources import Item, Rejection, Source
+from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, EmotionSet
 
 COLUMNS = ("user.id", "image", "emotion")
@@ -69,26 +68,21 @@ def _legend(
     path: Path, emotion_set: EmotionSet
 ) -> tuple[dict[str, tuple[str, str]], list[Rejection]]:
     """Return name -> (label, contributor), and the rows that repeat or contradict another."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected the folder of facial_expressions")
     labels: dict[str, list[str]] = defaultdict(list)
     contributor: dict[str, str] = {}
     known: dict[str, str] = {}  # as written -> class
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        header = tuple(h.strip() for h in next(reader, ()))
-        if header != COLUMNS:
-            raise UserError(f"{path} row 1: expected the header {','.join(COLUMNS)}")
-        for number, row in enumerate(reader, start=2):
-            if not row:
-                continue
-            if len(row) != len(COLUMNS):
-                raise UserError(f"{path} row {number}: expected 3 columns, received {len(row)}")
-            user, name, emotion = (cell.strip() for cell in row)
-            if emotion not in known:
-                known[emotion] = emotion_set.canonical(emotion, f"{path} row {number}")
-            labels[name].append(known[emotion])
-            contributor.setdefault(name, user)
+    lines = table.rows(path)
+    _, header = next(lines, (1, []))
+    if tuple(header) != COLUMNS:
+        raise UserError(f"{path} row 1: expected the header {','.join(COLUMNS)}")
+    for number, row in lines:
+        if len(row) != len(COLUMNS):
+            raise UserError(f"{path} row {number}: expected 3 columns, received {len(row)}")
+        user, name, emotion = row
+        if emotion not in known:
+            known[emotion] = emotion_set.canonical(emotion, f"{path} row {number}")
+        labels[name].append(known[emotion])
+        contributor.setdefault(name, user)
 
     rows, rejections = {}, []
     for name, found in labels.items():

@@ -1,0 +1,230 @@
+"""Lists of addresses: FI's CSV files, url,label files and the original's labels.json."""
+
+import csv
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import server
+from test_prepare import tool
+
+from deepconnotation.console import UserError
+from deepconnotation.data import labels, manifest
+from deepconnotation.data.sources import Options, fi, read, urls
+from deepconnotation.emotions import FACIAL_EXPRESSIONS, FI
+
+#: Strongly labelled pictures a class, and all rows, as published.
+PUBLISHED = dict(zip(FI.classes, (4942, 1266, 3151, 5374, 1658, 2963, 1032, 2922), strict=True))
+ROWS = 89_823
+
+
+def published_rows():
+    """Rows with the published counts: so many with 3, 4 or 5 of 5 votes, the others with fewer."""
+    rng, number, rows = np.random.default_rng(0), 0, []
+    for emotion, strong in PUBLISHED.items():
+        weak = round(strong * (ROWS / sum(PUBLISHED.values()) - 1))
+        for count, choices in ((strong, (3, 4, 5)), (weak, (0, 1, 2))):
+            for agree in rng.choice(choices, count):
+                number += 1
+                rows.append((emotion, f"http://h/{number}.jpg", 5 - agree, agree))
+    return rows
+
+
+def write_rows(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Eight files, one an emotion, as the set is given out."""
+    folder = tmp_path_factory.mktemp("fi")
+    rows = published_rows()
+    for emotion in FI.classes:
+        write_rows(folder / f"{emotion}.csv", [r for r in rows if r[0] == emotion])
+    return folder
+
+
+def test_published_counts_at_three_of_five(published):
+    source = fi.read([published])
+    assert Counter(i.label for i in source.items) == PUBLISHED
+    assert {i.extra["votes_for"] for i in source.items} == {"3", "4", "5"}
+    assert all(int(i.extra["votes_for"]) + int(i.extra["votes_against"]) == 5 for i in source.items)
+    assert {r.reason for r in source.rejections} == {"too_few_votes"}
+    assert len(fi.read([published], min_agree=0).items) == len(published_rows())
+    five = fi.read(sorted(published.glob("*.csv")), min_agree=5)
+    assert {i.extra["votes_against"] for i in five.items} == {"0"}
+
+
+def test_order_of_the_votes_is_checked(published, tmp_path):
+    rows = [(e, u, agree, against) for e, u, against, agree in published_rows()]
+    turned = write_rows(tmp_path / "turned.csv", rows)
+    assert Counter(i.label for i in fi.read([turned]).items) == PUBLISHED
+    with pytest.raises(UserError, match=r"0\.741 if disagree-agree, 0\.259 if agree-disagree"):
+        fi.read([turned], vote_order="disagree-agree")
+    half = [(e, u, *((2, 3) if i % 2 else (3, 2))) for i, (e, u, _, _) in enumerate(rows[:1000])]
+    unclear = write_rows(tmp_path / "unclear.csv", half)
+    with pytest.raises(UserError, match=r"0\.500 if .*0\.500 if .*--vote-order"):
+        fi.read([unclear])
+    assert len(fi.read([unclear], vote_order="agree-disagree").items) == 500
+
+
+def test_addresses_under_several_rows(tmp_path):
+    """Rows of one address: one emotion, one picture; two emotions that both agree, none."""
+    rows = [("awe", "http://h/a", 1, 4), ("awe", "http://h/a", 0, 5)]
+    rows += [("fear", "http://h/b", 1, 4), ("awe", "http://h/b", 1, 4)]
+    rows += [("fear", "http://h/c", 1, 4), ("awe", "http://h/c", 4, 1)]
+    rows += [("awe", f"http://h/{i}", 5, 0) for i in range(13)]
+    source = fi.read([write_rows(tmp_path / "rows.csv", rows)])
+    assert {(i.url, i.label) for i in source.items} == {
+        ("http://h/a", "awe"),
+        ("http://h/c", "fear"),
+    }
+    reasons = Counter(r.reason for r in source.rejections)
+    assert reasons == {"repeated_row": 1, "conflicting_labels": 2, "too_few_votes": 14}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("awe,http://h/1,2\n", "row 1: expected emotion,address,votes,votes; received 3"),
+        ("awe,http://h/1,1,4\nawe,http://h/2,x,4\n", "row 2: votes 'x', '4' are no numbers"),
+        ("awe,http://h/1,1,1\n", "row 1: votes 1 and 1 do not sum to 5"),
+        ("\n\naww,http://h/1,1,4\n", "row 3: unknown label 'aww'"),
+        ('awe,"http://h/1,1,4\n' + "x" * 200_000, "row 1: no CSV"),
+        ("", "no rows"),
+    ],
+)
+def test_bad_rows_of_fi(tmp_path, text, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match="bad.csv.*" + message):
+        fi.read([path])
+
+
+def test_lists_of_any_set(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "\ufeffnote,Label,url,group\n,joy,http://h/1,ann\n,ANGRY,http://h/2,\n,joy,http://h/1,ann\n"
+        ",fear,http://h/3,\n,sad,http://h/3,\n,contempt,http://h/4,\n",
+        encoding="utf-8",
+    )
+    source = urls.read(path, FACIAL_EXPRESSIONS, drops=["contempt"])
+    assert [(i.url, i.label, i.group) for i in source.items] == [
+        ("http://h/1", "happiness", "ann"), ("http://h/2", "anger", ""),
+    ]  # fmt: skip
+    reasons = Counter(r.reason for r in source.rejections)
+    assert reasons == {"repeated_row": 1, "conflicting_labels": 2, "dropped_class": 1}
+    with pytest.raises(UserError, match="--emotions: say which label set"):
+        read("folder", [path], Options())
+    path.write_text("url,emotion\nhttp://h/1,joy\n")
+    with pytest.raises(UserError, match="row 1: no column 'label'"):
+        urls.read(path, FACIAL_EXPRESSIONS)
+    path.write_text("url,label\nhttp://h/1,joy\nhttp://h/2\n")
+    with pytest.raises(UserError, match="row 3: expected 2 columns, received 1"):
+        urls.read(path, FACIAL_EXPRESSIONS)
+
+
+def test_counts_of_the_original_labels_file(tmp_path):
+    """A file of 84,923 entries with the split sizes and class totals of the original's."""
+    ids = np.repeat(np.arange(8), labels.ORIGINAL_CLASSES)
+    assert len(ids) == 84_923 and labels.ORIGINAL_CLASSES[6] / len(ids) < 0.145
+    np.random.default_rng(0).shuffle(ids)
+    lists, start = {}, 0
+    for split, count in labels.ORIGINAL_SPLITS.items():
+        lists[f"{split}X"] = [f"{i}.jpg" for i in range(start, start + count)]
+        lists[f"{split}Y"] = ids[start : start + count].tolist()
+        start += count
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(lists))
+    found = labels.read(path, FI.classes)
+    assert labels.is_original(found, FI.classes)
+    lists["trainY"][0] = (lists["trainY"][0] + 1) % 8
+    path.write_text(json.dumps(lists))
+    assert not labels.is_original(labels.read(path, FI.classes), FI.classes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainY": [0]}, "2 entries in trainX, 1 in trainY"),
+        ({"trainY": [0, 8]}, r"trainY\[1\] is 8; expected 0 to 7"),
+        ({"trainY": [0, True]}, r"trainY\[1\] is True"),
+        ({"testX": ["a"], "testY": [0]}, r"testX\[0\] 'a' occurs twice"),
+        ({"devX": None}, "no list 'devX'"),
+        ({"trainX": ["a", 7]}, r"trainX\[1\] is no text"),
+    ],
+)
+def test_bad_labels_files(tmp_path, change, message):
+    good = {
+        "trainX": ["a", "b"],
+        "trainY": [0, 1],
+        "devX": [],
+        "devY": [],
+        "testX": [],
+        "testY": [],
+    }
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(good | change))
+    with pytest.raises(UserError, match=message):
+        labels.read(path, FI.classes)
+
+
+def test_the_split_of_a_data_set_comes_back_from_its_labels_file(tmp_path, toy_source, toy_data):
+    out = tmp_path / "again"
+    drawn = toy_source.items[0].path.parents[1]
+    done = tool("fetch_and_resize.py", drawn, "--dataset", "fi", "--size", 16, "--seed", 5,
+                "--labels", toy_data / "labels.json", "--out", out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before, after = manifest.read(toy_data), manifest.read(out)
+    assert before.set_index("id")["split"].to_dict() == after.set_index("id")["split"].to_dict()
+    assert "given with the data" in manifest.read_info(out).split
+    some = json.loads((toy_data / "labels.json").read_text())
+    some["trainX"][0] = "elsewhere/gone.jpg"
+    (tmp_path / "some.json").write_text(json.dumps(some))
+    done = tool("fetch_and_resize.py", drawn, "--dataset", "fi", "--size", 16,
+                "--labels", tmp_path / "some.json", "--out", tmp_path / "some")  # fmt: skip
+    assert "not taken, not_in_labels: 1" in done.stdout
+    assert "not taken, missing_file: 1" in done.stdout
+
+
+def test_addresses_to_a_prepared_data_set(tmp_path):
+    """The whole command: every address is accounted for, and asked for once."""
+    host = server.Host()
+    rows = []
+    for k, emotion in enumerate(FI.classes):
+        rows += [(emotion, host.url(f"/ok/{100 * k + i}"), 1, 4) for i in range(12)]
+        rows += [(emotion, host.url(f"/ok/{100 * k + 50 + i}"), 4, 1) for i in range(50)]
+        rows += [(emotion, host.url(f"/to//photo_unavailable.png?{k}"), 1, 4)]
+        rows += [
+            (emotion, host.url(f"/status/404?{k}"), 1, 4),
+            (emotion, host.url(f"/html?{k}"), 0, 5),
+        ]
+    path = write_rows(tmp_path / "fi.csv", rows)
+    command = ["fetch_and_resize.py", path, "--dataset", "fi", "--allow-private-hosts"]
+    command += ["--fractions", "60/20/20", "--out", tmp_path / "out", "--size"]
+    done = tool(*command, 16)
+    assert done.returncode == 0, done.stderr
+    table = manifest.read(tmp_path / "out")
+    with open(tmp_path / "out/rejected.csv", newline="") as file:
+        rejected = list(csv.DictReader(file))
+    assert Counter(r["reason"] for r in rejected) == {
+        "too_few_votes": 400, "placeholder": 8, "gone": 8, "html": 8,
+    }  # fmt: skip
+    assert {r["source"] for r in rejected} | set(table["source"]) == {r[1] for r in rows}
+    for row in rejected:
+        if row["reason"] == "html":
+            assert row["status"] == "200" and int(row["bytes"]) > 20 and float(row["seconds"]) > 0
+    assert set(table["votes_for"]) == {"4"} and set(table["status"]) == {"200"}
+    lines = done.stdout.splitlines()
+    head = next(i for i, line in enumerate(lines) if "addresses" in line and "came" in line)
+    assert lines[head].split() == ["addresses", "came", "gone", "placeholder"]
+    assert lines[head + 1].split() == ["amusement", "15", "13", "1", "1"]
+    asked = dict(host.asked)
+    again = tool(*command, 16)
+    assert again.returncode == 0 and host.asked == asked
+    other = tool(*command, 24)
+    assert other.returncode == 2 and "other settings" in other.stderr
+    host.shutdown()
