@@ -1,8 +1,5 @@
 """One self-contained page a run: what was trained, on what, how well, and where it is wrong."""
 
-import base64
-import html
-import io
 import json
 from pathlib import Path
 
@@ -10,42 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from deepconnotation.console import write_atomic
 from deepconnotation.data.pipeline import Split
 from deepconnotation.metrics import SCALARS
+from deepconnotation.page import escape, figure_image, gallery, number, page, section, table
 from deepconnotation.run import Run
 
 ERRORS = 24
-THUMBNAIL = 96  # pixels
 BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 Georgia, 'Times New Roman', serif; color: #222; background: #fff;
-       max-width: 60rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0; }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #ccc; }
-.headline { font-size: 1.1rem; }
-.notice { border-left: 4px solid #c8601a; background: #fdf3ea; padding: .5rem .8rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font: 14px/1.4 system-ui, sans-serif; margin: .5rem 0; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child { text-align: left; }
-td { white-space: nowrap; }
-td.text { text-align: left; white-space: normal; word-break: break-word; }
-td.text:first-child { white-space: nowrap; }
-.confusion img { max-width: min(100%, 44rem); }
-img { max-width: 100%; height: auto; }
-code, pre { font: 13px/1.4 ui-monospace, monospace; background: #f4f4f4; }
-pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
-.errors { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: .7rem;
-          font: 12px/1.3 system-ui, sans-serif; }
-.errors figure { margin: 0; break-inside: avoid; }
-.errors img { width: 96px; height: 96px; image-rendering: auto; }
-@media print { body { max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
-"""
 
 
 def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> Path:
@@ -62,50 +32,21 @@ def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> 
     """
     config = found.config
     title = f"{config['arch']} on {config['data']['name']}"
-    body = "\n".join([
-        f"<h1>{escape(title)}</h1>",
+    parts = [
         _headline(summary),
         _notices(config),
-        _section("Figures", _figures(summary)),
-        _section("Per class", _per_class(summary)),
-        _section("Confusion matrix", _confusion(summary, found.classes)),
-        _section("Training", _curves(found)),
-        _section("Most confident errors", _errors(part, probabilities, found.classes)),
-        _section("Data", _data(config, found.classes)),
-        _section("How to repeat it", _repeat(config, summary)),
-        _section("Limits", _limits(summary)),
-    ])  # fmt: skip
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
-    )
+        section("Figures", _figures(summary)),
+        section("Per class", _per_class(summary)),
+        section("Confusion matrix", _confusion(summary, found.classes)),
+        section("Training", _curves(found)),
+        section("Most confident errors", _errors(part, probabilities, found.classes)),
+        section("Data", _data(config, found.classes)),
+        section("How to repeat it", _repeat(config, summary)),
+        section("Limits", _limits(summary)),
+    ]
     path = found.path / "report.html"
-    write_atomic(path, page)
+    write_atomic(path, page(title, parts))
     return path
-
-
-def escape(value: object) -> str:
-    """Return a value as text that HTML shows as it is."""
-    return html.escape(str(value))
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{content}</section>"
-
-
-def _table(header: list[str], rows: list[list[object]], text: bool = False) -> str:
-    kind = ' class="text"' if text else ""
-    head = "".join(f"<th>{escape(h)}</th>" for h in header)
-    lines = ["".join(f"<td{kind}>{escape(c)}</td>" for c in row) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    top = f"<thead><tr>{head}</tr></thead>" if header else ""
-    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _headline(summary: dict) -> str:
@@ -132,23 +73,16 @@ def _figures(summary: dict) -> str:
     for name in SCALARS:
         f = summary[name]
         rows.append([
-            name.replace("_", " "), _number(f["value"]),
-            f"{f['low']:.3f} to {f['high']:.3f}", _number(f["majority"]),
+            name.replace("_", " "), number(f["value"]),
+            f"{f['low']:.3f} to {f['high']:.3f}", number(f["majority"]),
         ])  # fmt: skip
-    return _table(["", "value", "95 % interval", "majority baseline"], rows)
+    return table(["", "value", "95 % interval", "majority baseline"], rows)
 
 
 def _per_class(summary: dict) -> str:
-    rows = [[r["class"], *(_number(r[k]) for k in ("precision", "recall", "f1")), r["images"]]
+    rows = [[r["class"], *(number(r[k]) for k in ("precision", "recall", "f1")), r["images"]]
             for r in summary["per_class"]]  # fmt: skip
-    return _table(["class", "precision", "recall", "F1", "pictures"], rows)
-
-
-def _image(figure: Figure, alt: str) -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
-    data = base64.b64encode(stream.getvalue()).decode()
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    return table(["class", "precision", "recall", "F1", "pictures"], rows)
 
 
 def _confusion(summary: dict, classes: list[str]) -> str:
@@ -168,7 +102,7 @@ def _confusion(summary: dict, classes: list[str]) -> str:
     axes.set_ylabel("true")
     best = ", ".join(f"{c} {100 * share[i, i]:.0f} %" for i, c in enumerate(classes))
     words = "<p>Each row sums to 100 % of the pictures of a true class; below, their number.</p>"
-    image = _image(figure, f"Confusion matrix; right answers a class: {best}")
+    image = figure_image(figure, f"Confusion matrix; right answers a class: {best}")
     return f'{words}<div class="confusion">{image}</div>'
 
 
@@ -195,7 +129,7 @@ def _curves(found: Run) -> str:
     alt = f"Loss and accuracy by epoch; at the end training accuracy {last['accuracy']:.3f}"
     note = ("<p>The training loss includes regularisation and is taken on augmented pictures with "
             "dropout, so it may lie above the dev loss.</p>")  # fmt: skip
-    return _image(figure, alt) + note
+    return figure_image(figure, alt) + note
 
 
 def _errors(part: Split, probabilities: np.ndarray, classes: list[str]) -> str:
@@ -204,24 +138,12 @@ def _errors(part: Split, probabilities: np.ndarray, classes: list[str]) -> str:
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:ERRORS]
     if not len(worst):
         return "<p>There are none.</p>"
-    cells = []
+    pictures = []
     for i in worst:
         true, answer = classes[part.labels[i]], classes[predicted[i]]
         words = f"{true}, taken for {answer}, {100 * confidence[i]:.0f}\u00a0%"
-        picture = _thumbnail(part.images[i])
-        cells.append(
-            f'<figure><img alt="{escape(part.table["id"].iloc[i])}: {escape(words)}" '
-            f'src="{picture}"><figcaption>{escape(words)}</figcaption></figure>'
-        )
-    return f'<div class="errors">{"".join(cells)}</div>'
-
-
-def _thumbnail(pixels: np.ndarray) -> str:
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+        pictures.append((part.images[i], words, part.table["id"].iloc[i]))
+    return gallery(pictures)
 
 
 def _data(config: dict, classes: list[str]) -> str:
@@ -236,7 +158,7 @@ def _data(config: dict, classes: list[str]) -> str:
                                                   ", grey" if data["grey"] else "")],
         ["manifest", f"sha256 {data['fingerprint'][:16]}"],
     ]  # fmt: skip
-    return _table(["split", *classes, "all"], rows) + _table([], facts, text=True)
+    return table(["split", *classes, "all"], rows) + table([], facts, text=True)
 
 
 def _repeat(config: dict, summary: dict) -> str:
@@ -258,7 +180,7 @@ def _repeat(config: dict, summary: dict) -> str:
     ]  # fmt: skip
     settings = json.dumps(config["settings"], indent=1)
     return (
-        f"<pre>{escape(config['command'])}</pre>{_table([], facts, text=True)}"
+        f"<pre>{escape(config['command'])}</pre>{table([], facts, text=True)}"
         f"<details><summary>All settings</summary><pre>{escape(settings)}</pre></details>"
     )
 
