@@ -21,7 +21,7 @@ from deepconnotation import losses
 from deepconnotation.answer import log_probabilities
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
-from deepconnotation.data import augment
+from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
 from deepconnotation.run import Run, file_sha256
 from deepconnotation.schedule import Plateau, learning_rate
@@ -133,7 +133,7 @@ class Trainer:
         if teacher is not None:
             share = settings.teacher_share
             self.targets = (1 - share) * self.targets + share * teacher.astype(np.float32)
-        self.class_weights = tf.constant(losses.class_weights(settings.class_weights, counts))
+        self.class_weights = tf.constant(balance.class_weights(settings.class_weights, counts))
         self.augmentation = augment.Augmentation(
             settings.flip, settings.shift, settings.rotate, settings.zoom, settings.cutout,
             settings.contrast,

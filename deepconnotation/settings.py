@@ -35,7 +35,8 @@ class Settings:
     clip: float = _(5.0, "largest norm of all gradients together; 0 leaves them alone")
     label_smoothing: float = _(0.0, "probability spread over all classes")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
-    class_weights: str = _("none", "none, inverse, sqrt, or one number a class", metavar="W")
+    class_weights: str = _("none", "none, inverse, sqrt, effective[:BETA], or one number a class",
+                           metavar="W")  # fmt: skip
     teacher_share: float = _(0.7, "of the teacher's answer in the target; the rest is the label")
     flip: bool = _(True, "mirror half of the training pictures")
     shift: float = _(0.1, "largest random move, share of the side")

@@ -1,13 +1,11 @@
 """Losses, class weights and schedules, worked by hand or by Keras."""
 
-import math
 
 import numpy as np
 import pytest
 
 from deepconnotation import losses, schedule
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 3, 3, 0])
@@ -27,20 +25,6 @@ def test_weights_scale_a_pictures_loss_by_its_class():
     plain = losses.cross_entropy(losses.smooth(LABELS, 4, 0.0), LOGITS, tf.ones(4))
     weighted = losses.cross_entropy(losses.smooth(LABELS, 4, 0.0), LOGITS, weights)
     assert np.allclose(weighted / plain, np.array([0.5, 1, 2, 4, 4, 0.5]))
-
-
-def test_class_weights_by_hand():
-    # counts 10, 30, 60: 1/count gives .1, .0333, .01667, whose sum over pictures is 3
-    inverse = losses.class_weights("inverse", [10, 30, 60])
-    assert np.allclose(inverse, [100 / 30, 100 / 90, 100 / 180])
-    roots = np.array([1 / math.sqrt(n) for n in (10, 30, 60)])
-    scale = 100 / (roots * [10, 30, 60]).sum()
-    assert np.allclose(losses.class_weights("sqrt", [10, 30, 60]), roots * scale)
-    assert np.allclose(losses.class_weights("none", [10, 30, 60]), 1)
-    assert np.allclose(losses.class_weights(".1,.5,.99", [1, 2, 3]), [0.1, 0.5, 0.99])
-    for wrong in ("1,2", "a,b,c", "1,2,-3", "1,2,nan", "balanced"):
-        with pytest.raises(UserError, match="--class-weights"):
-            losses.class_weights(wrong, [1, 2, 3])
 
 
 def test_learning_rates_by_hand():

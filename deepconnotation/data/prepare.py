@@ -138,7 +138,12 @@ def resplit(
         seed: of the split.
         official: bool (rows,), pictures that keep the split that they have; others of their groups
             are left out.
+
+    Raises:
+        UserError: when it holds copies, which must not leave the training split.
     """
+    if "derived_from" in table and table["derived_from"].any():
+        raise UserError(f"{dataset} holds copies; split the data set that it came from")
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
     def thumbnails_of(rows: np.ndarray) -> Iterator[Image.Image]:
