@@ -17,6 +17,7 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_RATIO = 100  # unpacked to packed bytes; pictures are packed already
 ALWAYS_ALLOWED = 100_000_000  # bytes unpacked, whatever the ratio
 CHUNK = 1 << 20
+MAX_TAIL = 64 << 20  # bytes behind the last member of a tar file
 
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
@@ -88,10 +89,14 @@ def _members(path: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                     with archive.open(info) as stream:
                         yield name, stream
     else:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 if name := _safe(path, member.name, member.isreg(), member.isdir()):
                     yield name, archive.extractfile(member)
+            # The checksum of a packed tar file stands behind its last byte.
+            for _ in range(MAX_TAIL // CHUNK):
+                if not archive.fileobj.read(CHUNK):
+                    break
 
 
 def _safe(path: Path, name: str, is_file: bool, is_folder: bool) -> PurePosixPath | None:
