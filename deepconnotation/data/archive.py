@@ -49,7 +49,9 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
         try:
             _write_all(path, partial)
             os.replace(partial, folder)
-        except _DAMAGED as error:
+        except (*_DAMAGED, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the system's own, like a full disk
+                raise
             words = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"{path}: cannot be unpacked ({words})") from None
         finally:
