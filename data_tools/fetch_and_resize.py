@@ -41,6 +41,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of the split (default 0)")
     add("--labels", metavar="FILE", help="take splits and labels from a labels.json instead")
     add("--workers", type=int, help="processes (default: one a core)")
+    add("--engine", choices=("local", "ray"), default="local", help="where pictures are decoded: "
+        "here, or on the Ray cluster that RAY_ADDRESS names")  # fmt: skip
     add("--keep-duplicates", action="store_true", help="keep byte-identical copies, in one split")
     add("--allow-missing", action="store_true", help="accept a split without some class")
     add("--min-agree", type=int, default=3, metavar="N", help="FI: how many of five must agree "
@@ -93,7 +95,7 @@ def main() -> None:
         source, survival = download.fetch(source, originals, limits)
     prepare.prepare(
         source, args.out, args.size, args.grey, args.fractions, args.seed, args.workers,
-        args.keep_duplicates, args.allow_missing,
+        args.keep_duplicates, args.allow_missing, args.engine,
     )  # fmt: skip
     print(prepare.summary(args.out))
     if survival is not None:

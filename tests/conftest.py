@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from deepconnotation.data import prepare
 from deepconnotation.data.sources import toy
+from deepconnotation.emotions import FI
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,3 +47,17 @@ def toy_run(toy_data, tmp_path_factory):
     settings = Settings(epochs=2, batch=16, width=8, rate=0.01)
     assert train.start("resnet18", toy_data, folder, settings) == 0
     return run.load(folder)
+
+
+@pytest.fixture(scope="session")
+def many_pictures(tmp_path_factory):
+    """1,600 drawn pictures, few kinds repeated with noise so that drawing is quick."""
+    root = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for emotion in FI.classes:
+        (root / emotion).mkdir()
+        base = [toy.draw(emotion, i, 64) for i in range(10)]
+        for i in range(200):
+            pixels = base[i % 10] ^ rng.integers(0, 128, base[0].shape, np.uint8)
+            Image.fromarray(pixels).save(root / emotion / f"{emotion}_{i:03}.png")
+    return root

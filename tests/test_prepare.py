@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pictures
 import pytest
 from PIL import Image
@@ -107,20 +106,6 @@ def test_preparing_again_changes_nothing_and_other_settings_are_refused(toy_sour
     (tmp_path / "mine/thesis.txt").write_text("do not touch")
     with pytest.raises(UserError, match="not empty"):
         prepare.prepare(toy_source, tmp_path / "mine", 16)
-
-
-@pytest.fixture(scope="module")
-def many_pictures(tmp_path_factory):
-    """1,600 drawn pictures, few kinds repeated with noise so that drawing is quick."""
-    root = tmp_path_factory.mktemp("many")
-    rng = np.random.default_rng(0)
-    for emotion in FI.classes:
-        (root / emotion).mkdir()
-        base = [toy.draw(emotion, i, 64) for i in range(10)]
-        for i in range(200):
-            pixels = base[i % 10] ^ rng.integers(0, 128, base[0].shape, np.uint8)
-            Image.fromarray(pixels).save(root / emotion / f"{emotion}_{i:03}.png")
-    return root
 
 
 def test_killed_and_resumed_is_byte_equal(many_pictures, tmp_path):

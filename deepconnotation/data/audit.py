@@ -91,7 +91,9 @@ def audit(table: pd.DataFrame, thumbnails: np.ndarray, classes: Sequence[str]) -
     found.unreadable = [
         {"source": s, "reason": p} for s, p in table.loc[bad, ["source", "problem"]].to_numpy()
     ]
-    table, thumbnails = table[~bad].reset_index(drop=True), thumbnails[~bad.to_numpy()]
+    astray = _derived_astray(table)
+    own = ~bad & (table["derived_from"] == "" if "derived_from" in table else True)
+    table, thumbnails = table[own].reset_index(drop=True), thumbnails[own.to_numpy()]
     pairs = near_pairs(table, thumbnails)
     signs = _signs(table, pairs)
     is_sign = np.zeros(len(table), bool)
@@ -107,7 +109,7 @@ def audit(table: pd.DataFrame, thumbnails: np.ndarray, classes: Sequence[str]) -
     found.conflicts = [
         [names[i] for i in group] for group in (*exact, *near) if _differ(table["label"], group)
     ]
-    found.leaks = _leaks(table, exact, near, names)
+    found.leaks = {**_leaks(table, exact, near, names), "derived": astray}
     rest, small = table[clean].reset_index(drop=True), thumbnails[clean]
     groups = cluster(rest, near_pairs(rest, small))
     found.shortcuts = shortcuts(rest, groups)
@@ -158,20 +160,22 @@ def _signs(table: pd.DataFrame, pairs: np.ndarray) -> list[list[int]]:
 def _leaks(
     table: pd.DataFrame, exact: list[list[int]], near: list[list[int]], names: list[str]
 ) -> dict[str, list]:
-    """Return what stands in more than one split, and copies that left the training split."""
+    """Return what stands in more than one split."""
     owners = table[table["group"] != ""].groupby("group")["split"].nunique()
-    leaks: dict[str, list] = {
+    return {
         "exact": [[names[i] for i in g] for g in exact if _differ(table["split"], g)],
         "near": [[names[i] for i in p] for p in near if _differ(table["split"], p)],
         "groups": owners[owners > 1].index.tolist(),
-        "derived": [],
     }
-    if "derived_from" in table:
-        copies = table[table["derived_from"] != ""]
-        home = table.set_index("id")["split"] if "id" in table else pd.Series(dtype=str)
-        astray = (copies["split"] != "train") | (copies["derived_from"].map(home) != "train")
-        leaks["derived"] = copies.loc[astray, "source"].tolist()
-    return leaks
+
+
+def _derived_astray(table: pd.DataFrame) -> list[str]:
+    """Return the copies that are not in the training split, or whose original is not."""
+    if "derived_from" not in table:
+        return []
+    copies = table[table["derived_from"] != ""]
+    home = copies["derived_from"].map(table.set_index("id")["split"])
+    return copies.loc[(copies["split"] != "train") | (home != "train"), "source"].tolist()
 
 
 def features(table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -24,7 +24,12 @@ Row = dict[str, object]
 def pictures_of(dataset: str | Path) -> pd.DataFrame:
     """Return the pictures of a prepared data set: its manifest with `path`."""
     table = manifest.read(dataset)
-    return table.assign(path=[str(Path(dataset) / f) for f in table["file"]])
+    paths = [str(Path(dataset) / f) for f in table["file"]]
+    table = table.assign(path=paths, source=table.get("source", table["id"]))
+    if "derived_from" in table:
+        copies = table["derived_from"] != ""
+        table["source"] = table["source"].mask(copies, table["id"])
+    return table
 
 
 def pictures_in(source: Source) -> pd.DataFrame:

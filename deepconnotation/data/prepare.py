@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shutil
-import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +23,7 @@ from PIL import Image
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import duplicates, manifest, split
 from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
 from deepconnotation.data.sources import Item, Rejection, Source, image_ids
 
 JPEG_QUALITY = 95
@@ -44,6 +44,7 @@ def prepare(
     workers: int | None = None,
     keep_duplicates: bool = False,
     allow_missing: bool = False,
+    engine: str = "local",
 ) -> pd.DataFrame:
     """Make the prepared data set of a source.
 
@@ -57,6 +58,7 @@ def prepare(
         workers: processes; None takes one a core.
         keep_duplicates: keep byte-identical copies (always in one split) instead of dropping them.
         allow_missing: accept a split in which a class does not occur.
+        engine: where pictures are decoded; see `engine.run`.
 
     Returns:
         The manifest.
@@ -76,7 +78,7 @@ def prepare(
     # The split is made afterwards: another one may follow without decoding again.
     settings = {"size": size, "grey": grey, "sources": _digest(source)}
     journal = _open_journal(out, settings)
-    records = _decode_all(source.items, ids, out, size, grey, journal, workers)
+    records = _decode_all(source.items, ids, out, size, grey, journal, workers, engine)
 
     table, rejections = _table(source.items, ids, records)
     table, dropped = drop_repeats(table, keep_duplicates)
@@ -147,7 +149,7 @@ def resplit(
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
     def thumbnails_of(rows: np.ndarray) -> Iterator[Image.Image]:
-        with ProcessPoolExecutor(initializer=_leave_ctrl_c_to_the_parent) as pool:
+        with ProcessPoolExecutor(initializer=leave_ctrl_c_to_the_parent) as pool:
             paths = [f"{dataset}/{name}" for name in table["file"].iloc[rows]]
             yield from pool.map(read_thumbnail, paths, chunksize=CHUNK)
 
@@ -245,45 +247,27 @@ def _read_journal(journal: Path) -> dict[str, dict]:
 
 def _decode_all(
     items: list[Item], ids: list[str], out: Path, size: int, grey: bool, journal: Path,
-    workers: int | None,
+    workers: int | None, engine: str,
 ) -> dict[str, dict]:  # fmt: skip
     records = _read_journal(journal)
     todo = [
-        (i, str(item.path), item.box)
+        (i, os.path.abspath(item.path), item.box)
         for i, item in zip(ids, items, strict=True)
         if i not in records
     ]
-    chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
-    workers = min(workers or os.cpu_count() or 1, max(len(chunks), 1))
-    images = str(journal.parent / "images")
+    images = str((journal.parent / "images").resolve())
+    chunks = [(todo[k : k + CHUNK], images, size, grey) for k in range(0, len(todo), CHUNK)]
     with (
         open(journal, "ab") as log,
         progress("pictures", len(ids), len(records)) as advance,
     ):
         log.write(b"\n")  # ends a line that a kill cut short
-        for result in _run(chunks, images, size, grey, workers):
+        for result in run(engine, prepare_chunk, chunks, workers):
             log.write(json.dumps(result).encode() + b"\n")
             log.flush()
             records.update({r["id"]: r for r in result})
             advance(len(result))
     return records
-
-
-def _run(
-    chunks: list[list[Job]], images: str, size: int, grey: bool, workers: int
-) -> Iterator[list[dict]]:
-    with ProcessPoolExecutor(workers, initializer=_leave_ctrl_c_to_the_parent) as pool:
-        futures = [pool.submit(prepare_chunk, chunk, images, size, grey) for chunk in chunks]
-        try:
-            for future in futures:
-                yield future.result()
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
-
-
-def _leave_ctrl_c_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def prepare_chunk(

@@ -1,0 +1,76 @@
+"""Where the processor's work is done: on this machine's cores, or on a Ray cluster."""
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+from deepconnotation.console import UserError
+
+ENGINES = ("local", "ray")
+WAITING = 4  # tasks a core that are handed out before their results are taken
+
+
+def run(engine: str, function: Callable, tasks: Sequence[tuple], workers: int | None) -> Iterator:
+    """Yield `function(*task)` for every task, as the results come.
+
+    Args:
+        engine: one of `ENGINES`. Ray's tasks need the same files under the same paths on every
+            machine; a task whose machine is lost is done again on another.
+        function: of the top level of a module.
+        tasks: its arguments.
+        workers: processes on this machine; None takes one a core. A cluster has its own.
+
+    Raises:
+        UserError: when Ray is not installed or its cluster does not answer.
+    """
+    if engine == "ray":
+        yield from _on_ray(function, tasks)
+    else:
+        yield from _here(function, tasks, workers)
+
+
+def _here(function: Callable, tasks: Sequence[tuple], workers: int | None) -> Iterator:
+    workers = min(workers or os.cpu_count() or 1, max(len(tasks), 1))
+    with ProcessPoolExecutor(workers, initializer=leave_ctrl_c_to_the_parent) as pool:
+        futures = [pool.submit(function, *task) for task in tasks]
+        try:
+            for future in futures:
+                yield future.result()
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
+
+
+def leave_ctrl_c_to_the_parent() -> None:
+    """Make a worker process ignore Ctrl-C, which a terminal sends to all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_ray(function: Callable, tasks: Sequence[tuple]) -> Iterator:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: pip install deepconnotation[ray]") from None
+    try:
+        # RAY_ADDRESS names a cluster; without it Ray starts one on this machine.
+        ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise UserError(f"--engine ray: no cluster ({words}); see RAY_ADDRESS") from None
+    task = ray.remote(num_cpus=1, max_retries=-1)(function)
+    room = WAITING * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    waiting, rest = [], iter(tasks)
+    try:
+        while True:
+            waiting += [task.remote(*t) for t in itertools.islice(rest, room - len(waiting))]
+            if not waiting:
+                return
+            done, waiting = ray.wait(waiting, num_returns=1)
+            yield from ray.get(done)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
+    except ray.exceptions.RayError as error:
+        words = " ".join(str(error).split())[:200]
+        raise UserError(f"--engine ray: {words}; the same command goes on") from None
