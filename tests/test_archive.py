@@ -9,7 +9,7 @@ import zipfile
 import pictures
 import pytest
 from PIL import Image
-from test_prepare import tool
+from tools import tool
 
 from deepconnotation.console import UserError
 from deepconnotation.data import archive, manifest

@@ -5,10 +5,11 @@ import json
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 from sklearn.metrics import cohen_kappa_score
-from test_prepare import tool
+from tools import tool
 
 from deepconnotation.data import audit, manifest, prepare
 from deepconnotation.data.sources import facial_expressions, toy
@@ -76,7 +77,7 @@ def leaky(toy_source, tmp_path):
         rows.append(row)
     table = manifest.read(out)
     table.loc[table["id"].isin([train.at[5, "id"], test.at[0, "id"]]), "group"] = "ann"
-    table = table._append(rows, ignore_index=True)
+    table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
     manifest.write(out, manifest.to_csv(table), info)
     return out
 
@@ -145,8 +146,6 @@ def test_suspects_are_the_swapped_labels(tmp_path):
         thumbnails.append(np.clip(rng.normal(level, 25, (32, 32)), 0, 255).astype(np.uint8))
         swapped = i in (10, 31, 100, 151)
         rows.append({"source": str(i), "label": ("awe", "fear")[dark ^ swapped]})
-    import pandas as pd
-
     found = audit.suspects(
         pd.DataFrame(rows), np.stack(thumbnails), np.arange(200), ["awe", "fear"]
     )

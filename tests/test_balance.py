@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
-from test_prepare import tool
+from tools import tool
 
 from deepconnotation.console import UserError
 from deepconnotation.data import balance, manifest, pipeline, prepare, split

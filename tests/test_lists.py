@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import server
-from test_prepare import tool
+from tools import tool
 
 from deepconnotation.console import UserError
 from deepconnotation.data import labels, manifest

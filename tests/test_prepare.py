@@ -8,23 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pictures
 import pytest
 from PIL import Image
+from tools import TOOLS, tool
 
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, prepare
 from deepconnotation.data.sources import folder, toy
 from deepconnotation.emotions import FI
-
-TOOLS = Path(__file__).resolve().parents[1] / "data_tools"
-
-
-def tool(name: str, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, TOOLS / name, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_layout_is_the_one_that_keras_reads(toy_data):
