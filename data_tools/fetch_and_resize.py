@@ -75,7 +75,7 @@ def main() -> None:
     args = parse()
     check(args)
 
-    from deepconnotation.data import archive, download, labels, manifest, prepare
+    from deepconnotation.data import archive, fetch, labels, manifest, prepare
     from deepconnotation.data.sources import Options, read
 
     originals = Path(f"{args.out}-originals")
@@ -88,11 +88,11 @@ def main() -> None:
         source = labels.apply(source, args.labels)
     survival = None
     if any(item.url for item in source.items) and not manifest.exists(args.out):
-        limits = download.Limits(
+        limits = fetch.Limits(
             threads=args.threads, per_host=args.per_host,
             allow_private_hosts=args.allow_private_hosts,
         )  # fmt: skip
-        source, survival = download.fetch(source, originals, limits)
+        source, survival = fetch.fetch(source, originals, limits)
     prepare.prepare(
         source, args.out, args.size, args.grey, args.fractions, args.seed, args.workers,
         args.keep_duplicates, args.allow_missing, args.engine,

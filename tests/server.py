@@ -19,8 +19,8 @@ class Host(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, address: str = "127.0.0.1"):
+        super().__init__((address, 0), Handler)
         self.asked, self.answered = Counter(), Counter()
         self.at_once, self.most_at_once = 0, 0
         self.times: dict[str, list[float]] = {}

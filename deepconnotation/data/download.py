@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urljoin, urlsplit
 
-import pandas as pd
 import requests
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from requests.utils import default_user_agent
@@ -46,7 +45,6 @@ from urllib3.exceptions import (
 
 from deepconnotation import __version__
 from deepconnotation.console import UserError, progress
-from deepconnotation.data.sources import Rejection, Source
 from deepconnotation.data.web import PrivateAddress, Robots, Web
 
 AGENT = "DeepConnotation"
@@ -173,45 +171,6 @@ def download(urls: Sequence[str], folder: str | Path, limits: Limits) -> dict[st
             advance(1)
         _finish(log)
     return _without_placeholders({url: known[url] for url in urls})
-
-
-def fetch(source: Source, folder: str | Path, limits: Limits) -> tuple[Source, pd.DataFrame]:
-    """Fetch what a source has only addresses of.
-
-    Args:
-        source: as a reader found it.
-        folder: gets the bytes; see `download`.
-        limits: see `Limits`.
-
-    Returns:
-        The source with files instead of addresses, without those that did not come; and what
-        survived, a row a class.
-    """
-    outcomes = download([item.url for item in source.items], folder, limits)
-    items, rejections, states = [], list(source.rejections), []
-    for item in source.items:
-        outcome = outcomes[item.url]
-        states.append((item.label, outcome.reason or "came"))
-        facts = {
-            "status": str(outcome.status or ""), "bytes": str(outcome.bytes),
-            "seconds": str(outcome.seconds),
-        }  # fmt: skip
-        if outcome.reason:
-            detail = outcome.detail
-            rejections.append(Rejection(item.source, outcome.reason, detail, facts))
-        else:
-            extra = {**item.extra, **facts}
-            items.append(replace(item, path=path_of(folder, item.url), url="", extra=extra))
-    return replace(source, items=items, rejections=rejections), _survival(source, states)
-
-
-def _survival(source: Source, states: list[tuple[str, str]]) -> pd.DataFrame:
-    labels, ends = zip(*states, strict=True)
-    counts = pd.crosstab(pd.Series(labels, name="class"), pd.Series(ends))
-    order = ["came", *(reason for reason in REASONS if reason in counts)]
-    counts = counts.reindex(index=source.emotions.classes, columns=order, fill_value=0)
-    counts.insert(0, "addresses", counts.sum(axis=1))
-    return counts.rename_axis(columns=None)
 
 
 def _finish(log: IO[bytes]) -> None:
@@ -471,7 +430,7 @@ class Fetcher:
         seconds = time.monotonic() - started
         if seconds > self._limits.total:  # whatever the cut connection made of it
             reason, detail = "too_slow", f"not done after {self._limits.total:.0f} s"
-        if reason and trace.bytes:
+        if reason and trace.status == 200:
             Path(f"{path_of(self._folder, url)}.part").unlink(missing_ok=True)
         outcome = Outcome(
             url, reason, detail, trace.status, trace.bytes, round(seconds, 3), trace.url,
