@@ -12,6 +12,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     args = parse()
-    from deepconnotation.data import audit_page, manifest, measure
+    from deepconnotation.data import audit_page, manifest, measure, prepare
     from deepconnotation.data.audit import CHECKS, agreement, audit, read_second
     from deepconnotation.data.sources import Options, read
 
@@ -53,14 +54,17 @@ def main() -> int:
     if manifest.exists(args.dataset):
         pictures = measure.pictures_of(args.dataset)
         classes = manifest.read_info(args.dataset).classes
+        reasons = prepare.rejection_counts(args.dataset)
     else:
         source = read(args.layout, [args.dataset], Options(args.emotions, args.drop))
         pictures, classes = measure.pictures_in(source), source.emotions.classes
+        reasons = Counter(r.reason for r in source.rejections)
     if pictures.empty:
         raise UserError(f"{args.dataset}: no pictures")
     second = read_second(args.second, classes) if args.second else None
     table, thumbnails = measure.measure(pictures)
     found = audit(table, thumbnails, classes)
+    found.not_taken = dict(reasons)
     if second is not None:
         found.agreement = agreement(table, second, classes)
     out = Path(args.out or f"{args.dataset.rstrip('/')}-audit")

@@ -45,6 +45,7 @@ class Findings:
         shortcuts: how well metadata alone tell the label, together and one by one.
         holds: column -> value -> class -> share of the class that has the value.
         agreement: of a second annotator, where there is one.
+        not_taken: reason -> how many the reader or the preparation left out.
         suspects: pictures whose label other pictures do not support, the worst first.
     """
 
@@ -59,6 +60,7 @@ class Findings:
     shortcuts: dict = field(default_factory=dict)
     holds: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     agreement: dict | None = None
+    not_taken: dict[str, int] = field(default_factory=dict)
     suspects: list[dict] = field(default_factory=list)
 
     def failed(self) -> dict[str, bool]:

@@ -20,6 +20,7 @@ def text(found: Findings) -> str:
     single = ", ".join(f"{name} {value:.3f}" for name, value in s["one"].items())
     lines = [
         f"pictures             {found.pictures:,}",
+        f"left out before      {_left_out(found)}",
         f"unreadable           {mark['unreadable']}: {len(found.unreadable):,}",
         f"placeholders         {mark['placeholders']}: {sum(map(len, found.signs)):,} pictures, "
         f"{len(found.signs)} signs",
@@ -42,6 +43,11 @@ def text(found: Findings) -> str:
         first = f"{worst['source']} ({worst['label']}, rather {worst['instead']}?)"
         lines.append(f"suspect labels       {len(found.suspects)} listed; first: {first}")
     return "\n".join(lines)
+
+
+def _left_out(found: Findings) -> str:
+    parts = [f"{reason} {n:,}" for reason, n in found.not_taken.items()]
+    return ", ".join(parts) or "none"
 
 
 def _holding(found: Findings) -> list[str]:

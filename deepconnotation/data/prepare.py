@@ -107,13 +107,21 @@ def prepare(
 def summary(dataset: str | Path) -> str:
     """Return what was taken and what was not, as text for the terminal."""
     table, info = manifest.read(dataset), manifest.read_info(dataset)
-    rejected = pd.read_csv(Path(dataset) / "rejected.csv", dtype=str, keep_default_na=False)
     lines = [split.class_counts(table, info.classes).to_string(), f"taken: {len(table)}"]
-    reasons = rejected["reason"].value_counts()
+    reasons = rejection_counts(dataset)
     lines += [f"not taken, {reason}: {n}" for reason, n in reasons.items()]
-    if len(rejected):
+    if reasons:
         lines.append(f"each is listed in {Path(dataset) / 'rejected.csv'}")
     return "\n".join(lines)
+
+
+def rejection_counts(dataset: str | Path) -> dict[str, int]:
+    """Return reason -> number of rows of rejected.csv, the commonest first."""
+    path = Path(dataset) / "rejected.csv"
+    if not path.exists():
+        return {}
+    rejected = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return rejected["reason"].value_counts().to_dict()
 
 
 def describe_split(fractions: str, seed: int) -> str:
