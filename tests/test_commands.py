@@ -10,7 +10,7 @@ from deepconnotation import console
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ["train", "evaluate", "predict"]
-TOOLS = ["fetch_and_resize.py", "split.py"]
+TOOLS = ["fetch_and_resize.py", "split.py", "audit.py", "balance.py", "inspect_images.py"]
 HEAVY = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"}
 
 

@@ -70,12 +70,17 @@ class Web:
             PrivateAddress: see the class.
             requests.RequestException: as requests does.
         """
-        request = self._session.prepare_request(requests.Request("GET", url))
+        # What Session.get does beside, cookies, credentials and hooks, is not wanted here, and
+        # would double the cost of a small picture.
+        request = requests.PreparedRequest()
+        request.prepare_method("GET")
+        request.prepare_url(url, None)
+        request.headers = self._session.headers
         parts = urlsplit(request.url)
-        proxies = _proxies(parts.scheme, parts.netloc)
-        return self._session.send(
-            request, stream=True, timeout=self._timeout, allow_redirects=False, proxies=proxies
-        )
+        return self._session.get_adapter(request.url).send(
+            request, stream=True, timeout=self._timeout,
+            proxies=_proxies(parts.scheme, parts.netloc),
+        )  # fmt: skip
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
