@@ -27,6 +27,7 @@ class Host(ThreadingHTTPServer):
         self.agents = set()
         self.lock = threading.Lock()
         self.slow = 0.0  # seconds before each answer
+        self.robots = (200, b"User-agent: *\nDisallow: /forbidden\n")
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def url(self, path: str) -> str:
@@ -83,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(404, b"no")
 
     def kind_robots_txt(self, rest: str):
-        self.answer(200, b"User-agent: *\nDisallow: /forbidden\n")
+        self.answer(*self.server.robots)
 
     kind_forbidden = kind_missing
 

@@ -222,6 +222,26 @@ def test_a_full_disk_ends_the_run_and_keeps_what_came(host, tmp_path, monkeypatc
     assert not any(o.reason for o in download.download(urls, tmp_path, LIMITS).values())
 
 
+@pytest.mark.parametrize(
+    ("robots", "reasons"),
+    [
+        ((404, b"User-agent: *\nDisallow: /"), ["", ""]),  # none: all is allowed (RFC 9309)
+        ((503, b""), ["server_error"] * 2),  # it cannot be told, so nothing is fetched
+        ((200, b"User-agent: DeepConnotation\nDisallow: /ok/1"), ["robots", ""]),
+        ((200, b"User-agent: other\nDisallow: /"), ["", ""]),
+        ((200, b"\xff\xfe\x00 <html>"), ["", ""]),
+    ],
+)
+def test_robots(host, tmp_path, robots, reasons):
+    host.robots = robots
+    urls = [host.url("/ok/1"), host.url("/ok/2")]
+    found = download.download(urls, tmp_path, LIMITS)
+    assert [o.reason for o in found.values()] == reasons
+    assert set(host.asked) - {"/robots.txt"} == {
+        f"/ok/{i}" for i, reason in enumerate(reasons, start=1) if not reason
+    }
+
+
 PROGRAM = """
 import sys
 from deepconnotation.data import download, web
@@ -264,6 +284,25 @@ def test_ten_kills_lose_nothing_and_fetch_nothing_twice(host, tmp_path):
     assert extra <= 10 * 8
     last = [o for o in _journal_records(journal)]
     assert len({r["url"] for r in last}) == len(last) == len(paths)
+
+
+def test_ctrl_c_keeps_what_came(host, tmp_path):
+    host.slow = 0.02
+    (tmp_path / "urls").write_text("\n".join(host.url(f"/ok/{i}") for i in range(300)))
+    program = f"from deepconnotation.console import run_command\ndef main():{PROGRAM}".replace(
+        "\n", "\n    "
+    ).replace("    def main", "def main")
+    command = [sys.executable, "-c", f"{program}\nrun_command(main)", tmp_path / "urls",
+               tmp_path / "got"]  # fmt: skip
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while _lines(tmp_path / "got/journal.jsonl") < 50:
+        time.sleep(0.005)
+    job.send_signal(signal.SIGINT)
+    _, err = job.communicate(timeout=20)
+    assert job.returncode == 130 and "the same command goes on" in err and "Traceback" not in err
+    before = sum(host.asked.values())
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert sum(host.asked.values()) - before <= 300 - 50 + 8 + 1
 
 
 def _lines(journal):
