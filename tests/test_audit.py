@@ -145,9 +145,9 @@ def test_suspects_are_the_swapped_labels(tmp_path):
         thumbnails.append(np.clip(rng.normal(level, 25, (32, 32)), 0, 255).astype(np.uint8))
         swapped = i in (10, 31, 100, 151)
         rows.append({"source": str(i), "label": ("awe", "fear")[dark ^ swapped]})
-    found = audit.suspects(
-        pd.DataFrame(rows), np.stack(thumbnails), np.arange(200), ["awe", "fear"]
-    )
+    table = pd.DataFrame(rows)
+    folds = audit.folds_of(table["label"].to_numpy(), np.arange(200))
+    found = audit.suspects(table, np.stack(thumbnails), folds)
     assert {f["source"] for f in found[:4]} == {"10", "31", "100", "151"}
     assert all(f["label"] != f["instead"] for f in found[:4])
 

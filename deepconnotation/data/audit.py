@@ -26,6 +26,7 @@ FOLDS = 5
 SHORTCUT = 1.5  # times chance: what metadata may reach by luck and by class differences
 COMPONENTS = 64
 SUSPECTS = 48
+Folds = list[tuple[np.ndarray, np.ndarray]]
 CHECKS = ("leakage", "placeholders", "duplicates", "conflicts", "shortcuts", "unreadable")
 
 
@@ -113,10 +114,12 @@ def audit(table: pd.DataFrame, thumbnails: np.ndarray, classes: Sequence[str]) -
     ]
     found.leaks = {**_leaks(table, exact, near, names), "derived": astray}
     rest, small = table[clean].reset_index(drop=True), thumbnails[clean]
-    groups = cluster(rest, near_pairs(rest, small))
-    found.shortcuts = shortcuts(rest, groups)
+    place = np.cumsum(clean) - 1  # of a picture, once the signs are gone
+    groups = cluster(rest, place[pairs[clean[pairs].all(axis=1)]])
+    folds = folds_of(rest["label"].to_numpy(), groups)
+    found.shortcuts = shortcuts(rest, folds)
     found.holds = _holds(rest, classes)
-    found.suspects = suspects(rest, small, groups, classes)
+    found.suspects = suspects(rest, small, folds)
     return found
 
 
@@ -193,17 +196,21 @@ def features(table: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: values for name, values in found.items() if np.ptp(values, axis=0).any()}
 
 
-def shortcuts(table: pd.DataFrame, groups: np.ndarray) -> dict:
+def shortcuts(table: pd.DataFrame, folds: Folds | None) -> dict:
     """Measure how well a small tree tells the label by metadata alone.
 
+    Args:
+        table: measured pictures.
+        folds: see `folds_of`.
+
     Returns:
-        "chance"; "all" and "one" (by feature), balanced accuracies of five-fold predictions in
-        which nobody is in two folds; "found", whether one is `SHORTCUT` times chance.
+        "chance"; "all" and "one" (by feature), balanced accuracies of out-of-fold predictions;
+        "found", whether one is `SHORTCUT` times chance.
     """
     labels = table["label"].to_numpy()
     chance = 1 / len(set(labels))
     columns = features(table)
-    if not columns or (folds := _folds(labels, groups)) is None:
+    if not columns or folds is None:
         return {"chance": chance, "all": chance, "one": {}, "found": False}
     tree = DecisionTreeClassifier(max_depth=6, min_samples_leaf=5, class_weight="balanced",
                                   random_state=0)  # fmt: skip
@@ -218,8 +225,13 @@ def shortcuts(table: pd.DataFrame, groups: np.ndarray) -> dict:
     return {"chance": chance, "all": together, "one": single, "found": bool(found)}
 
 
-def _folds(labels: np.ndarray, groups: np.ndarray) -> list | None:
-    """Return train and test rows of the folds, or None where too few pictures are there."""
+def folds_of(labels: np.ndarray, groups: np.ndarray) -> Folds | None:
+    """Return (train rows, test rows) of each fold, or None where too few pictures are there.
+
+    Args:
+        labels: str (n,).
+        groups: int (n,), see `cluster`; no group is in two folds.
+    """
     few = min(Counter(labels).values(), default=0)
     if few < 2 or len(set(groups)) < FOLDS:
         return None
@@ -284,22 +296,21 @@ def agreement(table: pd.DataFrame, second: pd.DataFrame, classes: Sequence[str])
     return {"pictures": len(both), "agree": float((a == b).mean()), "kappa": float(kappa)}
 
 
-def suspects(
-    table: pd.DataFrame, thumbnails: np.ndarray, groups: np.ndarray, classes: Sequence[str]
-) -> list[dict]:
+def suspects(table: pd.DataFrame, thumbnails: np.ndarray, folds: Folds | None) -> list[dict]:
     """Rank pictures by how little a model of the others believes their label.
 
     The model is plain: principal components of the 32x32 grey thumbnails and logistic regression,
     out of fold. With cleanlab installed the rank is its label quality score (Northcutt et al.
     2021), otherwise the probability of the given label.
     """
-    labels = table["label"].to_numpy()
-    if (folds := _folds(labels, groups)) is None:
+    if folds is None:
         return []
+    labels = table["label"].to_numpy()
     pixels = thumbnails.reshape(len(table), -1).astype(np.float32)
-    model = make_pipeline(PCA(min(COMPONENTS, len(table) // 2), random_state=0), StandardScaler(),
-                          LogisticRegression(max_iter=200))  # fmt: skip
-    told = cross_val_predict(model, pixels, labels, cv=folds, method="predict_proba")
+    # The components see no label, so they may be those of all pictures.
+    components = PCA(min(COMPONENTS, len(table) // 2), random_state=0).fit_transform(pixels)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    told = cross_val_predict(model, components, labels, cv=folds, method="predict_proba")
     order = sorted(set(labels))
     given = np.searchsorted(order, labels)
     quality = _quality(given, told)

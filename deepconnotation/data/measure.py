@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from deepconnotation.console import progress
 from deepconnotation.data import duplicates, manifest
@@ -16,7 +16,7 @@ from deepconnotation.data.sources import Source
 
 SIDE = 96  # pixels at which sharpness is measured, whatever the picture's size
 CHUNK = 64
-GREY_LEVELS = 3.0  # a picture whose channels differ less than this on average is grey
+GREY_LEVELS = 3.0  # a picture whose channels lie less than this apart on average is grey
 
 Row = dict[str, object]
 
@@ -101,11 +101,17 @@ def _measure_one(path: str) -> tuple[Row, Image.Image]:
         row["problem"] = getattr(error, "reason", None) or "unreadable"
         return row, Image.new("L", (duplicates.THUMBNAIL, duplicates.THUMBNAIL))
     row.update(width=picture.width, height=picture.height, mode=picture.mode)
-    pixels = picture.pixels.astype(np.float32)
-    if picture.image.mode == "RGB" and np.ptp(pixels, axis=2).mean() < GREY_LEVELS:
+    if picture.image.mode == "RGB" and _spread(picture.image) < GREY_LEVELS:
         row["mode"] = f"grey {picture.mode}"
     row["sharpness"] = round(_sharpness(np.asarray(picture.image.convert("L"), np.float32)), 3)
     return row, duplicates.thumbnail(picture.image)
+
+
+def _spread(image: Image.Image) -> float:
+    """Return how far the channels lie apart, in mean grey levels."""
+    red, green, blue = image.split()
+    pairs = ((red, green), (green, blue))
+    return sum(ImageStat.Stat(ImageChops.difference(a, b)).mean[0] for a, b in pairs)
 
 
 def _sharpness(grey: np.ndarray) -> float:
