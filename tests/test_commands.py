@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools import command
 
 from deepconnotation import console
 
@@ -39,17 +40,15 @@ def test_help_imports_nothing_heavy(name):
     ],
 )
 def test_bad_use_of_train(arguments, message, tmp_path):
-    command = [sys.executable, "-m", "deepconnotation.train", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = command("train", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_run_is_not_overwritten(toy_run, toy_data):
-    command = [sys.executable, "-m", "deepconnotation.train", "--data", toy_data, "--run"]
     before = (toy_run.path / "run.json").read_bytes()
-    done = subprocess.run([*command, toy_run.path], capture_output=True, text=True)
+    done = command("train", "--data", toy_data, "--run", toy_run.path)
     assert done.returncode == 2 and "exists already" in done.stderr
     assert (toy_run.path / "run.json").read_bytes() == before
 

@@ -9,16 +9,13 @@ import sys
 import numpy as np
 import pictures
 import pytest
+from tools import command
 
 from deepconnotation.data.decode import decode
 
 
-def predict(*arguments, stdin: str | bytes | None = None) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "deepconnotation.predict", *map(str, arguments)]
-    stdin = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(command, input=stdin, capture_output=True)
-    done.out, done.err = done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
-    return done
+def predict(*arguments, stdin: str = "") -> subprocess.CompletedProcess:
+    return command("predict", *arguments, stdin=stdin)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +28,8 @@ def test_every_file_has_a_row_and_none_ends_the_run(toy_run, folder):
     path, expected = folder
     (path / "Thumbs.db").write_bytes(b"x")
     done = predict(toy_run.path, path, path / "missing.jpg", "--json")
-    assert done.returncode == 3, done.err
-    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.returncode == 3, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     found = {r["file"].rsplit("/", 1)[1]: r for r in rows}
     assert len(rows) == len(expected) + 2
     assert [r["file"] for r in rows[:-1]] == sorted(r["file"] for r in rows[:-1])
@@ -45,7 +42,7 @@ def test_every_file_has_a_row_and_none_ends_the_run(toy_run, folder):
             assert found[name]["reason"].startswith(f"{reason}: ")
     assert found["Thumbs.db"]["status"] == "skipped"
     assert found["missing.jpg"]["reason"].startswith("unreadable: No such file")
-    assert f"{sum(v == 'ok' for v in expected.values())} ok" in done.err
+    assert f"{sum(v == 'ok' for v in expected.values())} ok" in done.stderr
 
 
 def test_answers_are_the_models(toy_run, tmp_path):
@@ -54,7 +51,7 @@ def test_answers_are_the_models(toy_run, tmp_path):
         (tmp_path / f"{i:02}.png").write_bytes(data)
     done = predict(toy_run.path, tmp_path, "--csv")
     assert done.returncode == 0
-    rows = list(csv.DictReader(io.StringIO(done.out)))
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
     pixels = np.stack([decode(p.read_bytes(), (16, 16)).pixels for p in sorted(tmp_path.iterdir())])
     logits = toy_run.model.predict(pixels, verbose=0)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -69,19 +66,19 @@ def test_names_from_standard_input(toy_run, tmp_path):
         (tmp_path / name).write_bytes(pictures.jpeg())
     lines = "".join(f"{tmp_path / n}\n" for n in names) + "\n"
     done = predict(toy_run.path, "-", "--csv", stdin=lines)
-    assert done.returncode == 0, done.err
-    found = [row["file"] for row in csv.DictReader(io.StringIO(done.out))]
+    assert done.returncode == 0, done.stderr
+    found = [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))]
     assert found == [str(tmp_path / n) for n in names]
 
 
 def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
     (tmp_path / "=x.jpg").write_bytes(pictures.jpeg())
-    command = [sys.executable, "-m", "deepconnotation.predict", toy_run.path, "=x.jpg", "--csv"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = command("predict", toy_run.path, "=x.jpg", "--csv", cwd=tmp_path)
     assert "\n'=x.jpg,ok," in done.stdout
     with open(bytes(tmp_path) + b"/\xff.jpg", "wb") as file:
         file.write(pictures.jpeg())
-    done = predict(toy_run.path, tmp_path)
+    words = [sys.executable, "-m", "deepconnotation.predict", toy_run.path, tmp_path]
+    done = subprocess.run(words, capture_output=True)
     assert done.returncode == 0 and b"/\xff.jpg\n" in done.stdout
 
 
@@ -98,7 +95,7 @@ def test_bad_use(toy_run, tmp_path, arguments, message):
     filled = [a.format(run=toy_run.path, empty=tmp_path) for a in arguments]
     done = predict(*filled, stdin="")
     assert done.returncode == 2
-    assert message in done.err and "Traceback" not in done.err
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_bad_pictures_through_predict(toy_run, real_data):
@@ -107,7 +104,7 @@ def test_bad_pictures_through_predict(toy_run, real_data):
         expected = {row["file"]: row["expected"] for row in csv.DictReader(file)}
     done = predict(toy_run.path, folder, "--json")
     assert done.returncode == 3
-    rows = [json.loads(line) for line in done.out.splitlines()]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     found = {r["file"].rsplit("/", 1)[1]: r["status"] for r in rows}
     assert set(expected) | {"expectations.csv"} == set(found)
     for name, what in expected.items():

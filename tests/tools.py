@@ -1,9 +1,11 @@
-"""Runs the scripts of data_tools as a person would, but without a new process for each."""
+"""Runs commands as a person would, but without a new process for each."""
 
 import contextlib
 import io
 import runpy
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from unittest import mock
@@ -12,17 +14,42 @@ TOOLS = Path(__file__).resolve().parents[1] / "data_tools"
 
 
 def tool(name: str, *arguments) -> CompletedProcess:
-    """Run data_tools/NAME with arguments; return its exit status and what it printed."""
-    words = [str(TOOLS / name), *map(str, arguments)]
-    out, err, status = io.StringIO(), io.StringIO(), 0
+    """Run data_tools/NAME; return its exit status and what it printed."""
+    path = str(TOOLS / name)
+    return _run([path, *map(str, arguments)], lambda: runpy.run_path(path, run_name="__main__"))
+
+
+def command(name: str, *arguments, stdin: str = "", cwd: str | Path = ".") -> CompletedProcess:
+    """Run python -m deepconnotation.NAME; return its exit status and what it printed."""
+
+    def start() -> None:
+        with warnings.catch_warnings(), contextlib.chdir(cwd):
+            warnings.simplefilter("ignore", RuntimeWarning)  # that the module is loaded already
+            runpy.run_module(f"deepconnotation.{name}", run_name="__main__", alter_sys=True)
+
+    return _run([name, *map(str, arguments)], start, stdin)
+
+
+def _run(words: list[str], start: Callable[[], object], stdin: str = "") -> CompletedProcess:
+    streams = [io.TextIOWrapper(io.BytesIO(data), "utf-8", errors="surrogateescape", newline="")
+               for data in (stdin.encode(), b"", b"")]  # fmt: skip
+    status = 0
     with (
-        mock.patch.object(sys, "argv", words),
-        mock.patch.object(sys, "path", list(sys.path)),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
+        mock.patch.multiple(
+            sys,
+            argv=words,
+            path=list(sys.path),
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+        ),  # fmt: skip
+        contextlib.suppress(BrokenPipeError),
     ):
         try:
-            runpy.run_path(words[0], run_name="__main__")
+            start()
         except SystemExit as end:
             status = end.code
-    return CompletedProcess(words, status, out.getvalue(), err.getvalue())
+    for stream in streams[1:]:
+        stream.flush()
+        stream.seek(0)
+    return CompletedProcess(words, status, streams[1].read(), streams[2].read())
