@@ -27,6 +27,7 @@ from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
 from deepconnotation.data.sources import Item, Rejection, Source, image_ids
 
 JPEG_QUALITY = 95
+FOLDERS = 16  # written to in turn: two processes that make files in one folder wait for each other
 CHUNK = 64  # pictures a task: large enough to hide the cost of handing it over
 PLACEHOLDER_TIMES = 5
 DOWNLOAD_COLUMNS = ("status", "bytes", "seconds")  # of rejected.csv, where there were addresses
@@ -232,7 +233,8 @@ def _open_journal(out: Path, settings: dict) -> Path:
     work = out / ".work"
     if out.exists() and not work.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and no prepared data set; choose another --out")
-    (work / "images").mkdir(parents=True, exist_ok=True)
+    for k in range(FOLDERS):
+        (work / f"images{k}").mkdir(parents=True, exist_ok=True)
     note = work / "settings.json"
     text = json.dumps(settings)
     if note.exists() and note.read_text("utf-8") != text:
@@ -263,8 +265,11 @@ def _decode_all(
         for i, item in zip(ids, items, strict=True)
         if i not in records
     ]
-    images = str((journal.parent / "images").resolve())
-    chunks = [(todo[k : k + CHUNK], images, size, grey) for k in range(0, len(todo), CHUNK)]
+    work = journal.parent.resolve()
+    chunks = [
+        (todo[k : k + CHUNK], f"{work}/images{k // CHUNK % FOLDERS}", size, grey)
+        for k in range(0, len(todo), CHUNK)
+    ]
     with (
         open(journal, "ab") as log,
         progress("pictures", len(ids), len(records)) as advance,
@@ -290,7 +295,8 @@ def prepare_chunk(
         grey: see `prepare`.
 
     Returns:
-        One record a picture: id, sha256, width, height, phash; or id, reason, detail.
+        One record a picture: id, file (in the data set), sha256, width, height, phash; or id,
+        reason, detail.
     """
     found = [_prepare_one(job, images, size, grey) for job in chunk]
     taken = [(record, small) for record, small in found if small is not None]
@@ -319,6 +325,7 @@ def _prepare_one(
         picture.image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     record = {
         "id": image_id,
+        "file": f".work/{os.path.basename(images)}/{image_id}.jpg",
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": picture.width,
         "height": picture.height,
@@ -339,8 +346,7 @@ def _table(
             continue
         values = {
             **dict.fromkeys(manifest.COLUMNS, ""), **item.extra, **record, "source": item.source,
-            "file": f".work/images/{image_id}.jpg", "label": item.label, "group": item.group,
-            "split": item.split,
+            "label": item.label, "group": item.group, "split": item.split,
         }  # fmt: skip
         for column, value in values.items():
             rows[column].append(str(value))
