@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance
 from deepconnotation.console import UserError, progress
 from deepconnotation.data import duplicates, manifest
 from deepconnotation.data.decode import decode
-from deepconnotation.data.prepare import JPEG_QUALITY
+from deepconnotation.data.prepare import encode
 
 SCHEMES = ("none", "inverse", "sqrt", "effective")
 BETA = 0.9999  # of the effective number, as in Cui et al. 2019
@@ -209,7 +209,7 @@ def _make(
             data = (dataset / row["file"]).read_bytes()
             if synthesise:
                 image = decode(data).image
-                data = _encode(altered(image, rng))
+                data = encode(altered(image, rng))
                 row["sha256"] = hashlib.sha256(data).hexdigest()
                 small = duplicates.thumbnail(decode(data).image)
                 row["phash"] = duplicates.perceptual_hashes([small])[0]
@@ -226,12 +226,6 @@ def altered(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     for enhancer in _ENHANCERS:
         image = enhancer(image).enhance(rng.uniform(*STRENGTH))
     return image
-
-
-def _encode(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return stream.getvalue()
 
 
 def _write_rejected(dataset: Path, out: Path, dropped: pd.DataFrame) -> None:

@@ -20,6 +20,7 @@ import pandas as pd
 
 from deepconnotation import __version__
 from deepconnotation.console import UserError, write_atomic
+from deepconnotation.data import pack
 
 SPLITS = ("train", "dev", "test")
 COLUMNS = (
@@ -201,7 +202,15 @@ def finish_move(dataset: str | Path) -> None:
         return
     for folder in {os.path.dirname(new) for _, new in plan["moves"]}:
         (dataset / folder).mkdir(parents=True, exist_ok=True)
-    for old, new in plan["moves"]:
+    packed = [move for move in plan["moves"] if pack.is_packed(move[0])]
+    files = [move for move in plan["moves"] if not pack.is_packed(move[0])]
+    try:
+        pack.unpack(dataset, packed)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename}: the prepared pictures are gone; delete {dataset} and prepare again"
+        ) from None
+    for old, new in files:
         try:
             os.replace(f"{dataset}/{old}", f"{dataset}/{new}")
         except FileNotFoundError:
@@ -209,7 +218,7 @@ def finish_move(dataset: str | Path) -> None:
                 raise UserError(
                     f"{dataset / old}: the picture is gone; prepare the data set again"
                 ) from None
-    for folder in {os.path.dirname(old) for old, _ in plan["moves"]}:
+    for folder in {os.path.dirname(old) for old, _ in files}:
         _remove_empty(dataset / folder, dataset)
     info = {**plan["info"], "classes": tuple(plan["info"]["classes"])}
     write(dataset, plan["manifest"], DatasetInfo(**info))

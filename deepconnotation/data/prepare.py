@@ -21,13 +21,12 @@ import pandas as pd
 from PIL import Image
 
 from deepconnotation.console import UserError, progress, write_atomic
-from deepconnotation.data import duplicates, manifest, split
+from deepconnotation.data import duplicates, manifest, pack, split
 from deepconnotation.data.decode import Rejected, decode
 from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
 from deepconnotation.data.sources import Item, Rejection, Source, image_ids
 
 JPEG_QUALITY = 95
-FOLDERS = 16  # written to in turn: two processes that make files in one folder wait for each other
 CHUNK = 64  # pictures a task: large enough to hide the cost of handing it over
 PLACEHOLDER_TIMES = 5
 DOWNLOAD_COLUMNS = ("status", "bytes", "seconds")  # of rejected.csv, where there were addresses
@@ -185,9 +184,9 @@ def _near_official(whole: pd.DataFrame, taken: pd.DataFrame) -> list[Rejection]:
     return [Rejection(source, "near_official_test", detail) for source in left_out]
 
 
-def read_thumbnail(path: str) -> Image.Image:
-    """Return the thumbnail of a prepared picture."""
-    return duplicates.thumbnail(decode(Path(path).read_bytes()).image)
+def read_thumbnail(name: str) -> Image.Image:
+    """Return the thumbnail of a prepared picture, packed or a file."""
+    return duplicates.thumbnail(decode(pack.read(name)).image)
 
 
 def drop_repeats(
@@ -233,8 +232,7 @@ def _open_journal(out: Path, settings: dict) -> Path:
     work = out / ".work"
     if out.exists() and not work.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and no prepared data set; choose another --out")
-    for k in range(FOLDERS):
-        (work / f"images{k}").mkdir(parents=True, exist_ok=True)
+    (work / "packs").mkdir(parents=True, exist_ok=True)
     note = work / "settings.json"
     text = json.dumps(settings)
     if note.exists() and note.read_text("utf-8") != text:
@@ -265,11 +263,8 @@ def _decode_all(
         for i, item in zip(ids, items, strict=True)
         if i not in records
     ]
-    work = journal.parent.resolve()
-    chunks = [
-        (todo[k : k + CHUNK], f"{work}/images{k // CHUNK % FOLDERS}", size, grey)
-        for k in range(0, len(todo), CHUNK)
-    ]
+    packs = str((journal.parent / "packs").resolve())
+    chunks = [(todo[k : k + CHUNK], packs, size, grey) for k in range(0, len(todo), CHUNK)]
     with (
         open(journal, "ab") as log,
         progress("pictures", len(ids), len(records)) as advance,
@@ -284,32 +279,42 @@ def _decode_all(
 
 
 def prepare_chunk(
-    chunk: list[Job], images: str, size: int, grey: bool
+    chunk: list[Job], packs: str, size: int, grey: bool
 ) -> list[dict[str, str | int]]:
     """Prepare some pictures; what could not be taken is a record with a reason.
 
     Args:
         chunk: id, file and box of each; see `decode`.
-        images: folder that gets ID.jpg.
+        packs: folder that gets their JPEG files in one, named by the first picture's id.
         size: height and width, pixels.
         grey: see `prepare`.
 
     Returns:
-        One record a picture: id, file (in the data set), sha256, width, height, phash; or id,
-        reason, detail.
+        One record a picture: id, file (its name in the pack), sha256, width, height, phash; or
+        id, reason, detail.
     """
-    found = [_prepare_one(job, images, size, grey) for job in chunk]
-    taken = [(record, small) for record, small in found if small is not None]
-    hashes = duplicates.perceptual_hashes([small for _, small in taken])
-    for (record, _), phash in zip(taken, hashes, strict=True):
+    found = [_prepare_one(job, size, grey) for job in chunk]
+    taken = [one for one in found if one[1] is not None]
+    hashes = duplicates.perceptual_hashes([duplicates.thumbnail(image) for _, image in taken])
+    # Not renamed into place: what the journal does not name is written again after a kill.
+    names = pack.write(f"{packs}/{chunk[0][0]}", [encode(image) for _, image in taken])
+    for (record, _), phash, name in zip(taken, hashes, names, strict=True):
         record["phash"] = phash
+        record["file"] = f".work/packs/{os.path.basename(name)}"
     return [record for record, _ in found]
 
 
+def encode(image: Image.Image) -> bytes:
+    """Return a prepared picture as JPEG."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
 def _prepare_one(
-    job: Job, images: str, size: int, grey: bool
+    job: Job, size: int, grey: bool
 ) -> tuple[dict[str, str | int], Image.Image | None]:
-    """Write one picture; return its record and thumbnail, or why it was not taken and None."""
+    """Return a picture's record and pixels, or why it was not taken and None."""
     image_id, path, box = job
     try:
         with open(path, "rb", buffering=0) as file:
@@ -320,17 +325,13 @@ def _prepare_one(
         return {"id": image_id, "reason": "unreadable", "detail": detail}, None
     except Rejected as rejected:
         return {"id": image_id, "reason": rejected.reason, "detail": rejected.detail}, None
-    # Not renamed into place: what the journal does not name is written again after a kill.
-    with open(f"{images}/{image_id}.jpg", "wb", buffering=0) as file:
-        picture.image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     record = {
         "id": image_id,
-        "file": f".work/{os.path.basename(images)}/{image_id}.jpg",
         "sha256": hashlib.sha256(data).hexdigest(),
         "width": picture.width,
         "height": picture.height,
     }
-    return record, duplicates.thumbnail(picture.image)
+    return record, picture.image
 
 
 def _table(
