@@ -37,9 +37,9 @@ FER = {  # a start for faces: seven expressions of other people
     "--run snapshots/fer",
 }
 FROM_FER = (
-    "--arch resnet --weights snapshots/fer --width 32 --epochs 8 --rate 0.03 "
+    "--arch resnet --weights snapshots/fer --width 32 --epochs 16 --rate 0.03 "
     "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 "
-    "--monitor val_accuracy --test-flip"
+    "--monitor val_balanced_accuracy --test-flip"
 )
 #: name -> (commands that come before, each with the folder it makes, arguments of train)
 RECIPES = {
