@@ -54,15 +54,15 @@ PLACEHOLDER_TIMES = 5  # the same bytes from this many addresses are no picture 
 OFFLINE_TIMES = 32  # addresses in a row without any answer: it is our network
 CHUNK = 1 << 16
 
-#: Where hosts send those who ask for a picture that is gone.
-PLACEHOLDER_ADDRESS = re.compile(
-    r"/(photo_unavailable[^/]*|removed\.png|image_not_found[^/]*|no_?image[^/]*)$", re.IGNORECASE
-)
+#: Where Flickr and Imgur send those who ask for a picture that is gone. Other hosts' signs are known
+#: by their bytes, which come again and again.
+PLACEHOLDER_ADDRESS = re.compile(r"/(photo_unavailable[^/]*|removed\.png)$", re.IGNORECASE)
 #: MD5 of signs that come without a redirect.
 PLACEHOLDER_DIGESTS = {"d835884373f4d6c8f24742ceabe74946": "imgur.com"}
 #: What X-Robots-Tag says where the owner does not want pictures taken for training.
 OPTED_OUT = {"noai", "noimageai", "noindex", "noimageindex"}
 
+BAD_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema, LocationParseError, UnicodeError)
 #: Reason -> whether it may pass, so that another call is worth the try.
 REASONS = {
     "gone": False,
@@ -419,13 +419,7 @@ class Fetcher:
         except PrivateAddress as error:
             reason = "private_address"
             detail = f"{error} is no public address; see --allow-private-hosts"
-        except (
-            InvalidURL,
-            InvalidSchema,
-            MissingSchema,
-            LocationParseError,
-            UnicodeError,
-        ) as error:
+        except BAD_ADDRESS as error:
             reason, detail = "bad_url", _words(error)
         except (requests.RequestException, HTTPError) as error:
             reason, detail = _failure(error)
@@ -454,9 +448,8 @@ class Fetcher:
                 trace.status = response.status_code
                 if not response.is_redirect:
                     return self._judge(url, response, trace)
-                response.raw.read(
-                    CHUNK, decode_content=False
-                )  # so that the connection is used again
+                # What is left unread would cost the connection.
+                response.raw.read(CHUNK, decode_content=False)
                 trace.url = urljoin(trace.url, response.headers["Location"])
         return "too_many_redirects", f"more than {MAX_REDIRECTS}", None
 
