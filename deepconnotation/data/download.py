@@ -54,8 +54,8 @@ PLACEHOLDER_TIMES = 5  # the same bytes from this many addresses are no picture 
 OFFLINE_TIMES = 32  # addresses in a row without any answer: it is our network
 CHUNK = 1 << 16
 
-#: Where Flickr and Imgur send those who ask for a picture that is gone. Other hosts' signs are known
-#: by their bytes, which come again and again.
+#: Where Flickr and Imgur send those who ask for a picture that is gone. Other hosts' signs
+#: are known by their bytes, which come again and again.
 PLACEHOLDER_ADDRESS = re.compile(r"/(photo_unavailable[^/]*|removed\.png)$", re.IGNORECASE)
 #: MD5 of signs that come without a redirect.
 PLACEHOLDER_DIGESTS = {"d835884373f4d6c8f24742ceabe74946": "imgur.com"}
