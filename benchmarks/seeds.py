@@ -39,7 +39,7 @@ FER = {  # a start for faces: seven expressions of other people
 FROM_FER = (
     "--arch resnet --weights snapshots/fer --width 32 --epochs 16 --rate 0.03 "
     "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 "
-    "--monitor val_balanced_accuracy --test-flip"
+    "--monitor val_loss --test-flip"
 )
 #: name -> (commands that come before, each with the folder it makes, arguments of train)
 RECIPES = {
@@ -51,6 +51,17 @@ RECIPES = {
             **FER,
         },
         f"{FROM_FER} --data data/faces-names",
+    ),
+    "faces-names-joint": (  # from random weights, on both data sets at once
+        {
+            "data/faces": FACES,
+            "data/faces-names": "benchmarks/by_name.py data/faces data/faces-names",
+            "data/fer": FER["data/fer"],
+            "data/faces-names-fer": "benchmarks/join.py data/faces-names data/fer "
+            "data/faces-names-fer",
+        },
+        "--arch resnet --data data/faces-names-fer --width 32 --epochs 15 --label-smoothing 0.1 "
+        "--shift 0.08 --rotate 10 --zoom 0.1 --monitor val_loss --test-flip",
     ),
     "fi32": (
         {"data/fi32": f"{FI} --size 32 --out data/fi32"},
