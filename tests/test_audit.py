@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -135,8 +136,13 @@ def test_second_annotator(planted, tmp_path):
     assert found["agreement"]["kappa"] == pytest.approx(cohen_kappa_score(labels, second))
 
 
-def test_suspects_are_the_swapped_labels(tmp_path):
+@pytest.mark.parametrize("cleanlab", [True, False])
+def test_suspects_are_the_swapped_labels(cleanlab, monkeypatch):
     """Bright and dark pictures, of which four carry the other's label."""
+    if cleanlab:
+        pytest.importorskip("cleanlab", reason="pip install deepconnotation[label-quality]")
+    else:
+        monkeypatch.setitem(sys.modules, "cleanlab.rank", None)
     rng = np.random.default_rng(0)
     rows, thumbnails = [], []
     for i in range(200):
