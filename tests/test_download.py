@@ -146,13 +146,22 @@ def test_the_same_bytes_from_many_addresses_are_a_sign(host, tmp_path):
     assert found[0].detail == "the same bytes came from 5 addresses"
 
 
-def test_private_hosts_are_refused_also_after_a_redirect(host, tmp_path):
-    urls = [host.url("/ok/1"), f"http://localhost:{host.server_port}/ok/2"]
-    limits = Limits(tries=1)
-    found = download.download(urls, tmp_path, limits)
-    assert [o.reason for o in found.values()] == ["private_address"] * 2
+def test_private_hosts_are_refused_before_anything_is_sent(host, tmp_path):
+    urls = [host.url("/ok/1"), f"http://localhost:{host.server_port}/ok/2", "http://127.0.0.1:9/"]
+    found = download.download(urls, tmp_path, Limits(tries=1))
+    assert [o.reason for o in found.values()] == ["private_address"] * 3
     assert not host.asked
 
+
+def test_a_name_that_resolves_differently_the_next_moment(host, tmp_path, monkeypatch):
+    """The connection's own address counts, whatever the name was said to be."""
+    monkeypatch.setattr(web.Web, "check_name", lambda *_: None)
+    url = host.url("/ok/1")
+    assert download.download([url], tmp_path, Limits())[url].reason == "private_address"
+    assert not host.asked
+
+
+def test_addresses_that_cannot_be_asked(tmp_path):
     bad = [
         "ftp://example.com/a.jpg",
         "nonsense",
@@ -161,7 +170,7 @@ def test_private_hosts_are_refused_also_after_a_redirect(host, tmp_path):
         "http://a..b/",
         "http://*/",
     ]
-    found = download.download(bad, tmp_path, limits)
+    found = download.download(bad, tmp_path, Limits(tries=1))
     assert {o.reason for o in found.values()} == {"bad_url"}, found
 
 

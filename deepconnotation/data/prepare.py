@@ -85,7 +85,7 @@ def prepare(
     rejections = [*source.rejections, *rejections, *dropped]
     if table.empty:
         _write_rejected(out, rejections)
-        raise UserError(f"no picture of {len(ids)} could be taken; see {out / 'rejected.csv'}")
+        raise UserError(f"no picture could be taken; {out / 'rejected.csv'} says why")
     official = table["split"] != ""
     parts = split.without_test(parts) if official.any() else parts
     whole, table = table, resplit(out, table, parts, seed, official)

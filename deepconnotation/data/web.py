@@ -46,8 +46,8 @@ class Web:
         agent: the User-Agent.
         per_host: connections kept open to one host.
         timeout: seconds for the connection, and between two pieces of an answer.
-        allow_private: also connect to private addresses. The address that the connection really
-            has is checked, for a name may resolve differently the next moment; where a proxy of
+        allow_private: also connect to private addresses. Checked before a connection is made, and
+            again when it is, for a name may resolve differently the next moment; where a proxy of
             the environment makes the connection, the check is the proxy's.
     """
 
@@ -106,8 +106,17 @@ class Web:
         if thread in self._due:
             self._due[thread] = (self._due[thread][0], connection)
 
-    def check(self, connection: socket.socket) -> None:
-        """Refuse a connection to a private address."""
+    def check_name(self, host: str, port: int) -> None:
+        """Refuse a host one of whose addresses is private, before anything is sent there."""
+        if self._allow_private:
+            return
+        with contextlib.suppress(OSError):  # no such name: the connection will say so
+            for *_, (address, *_) in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                if is_private(address):
+                    raise PrivateAddress(address)
+
+    def check_peer(self, connection: socket.socket) -> None:
+        """Refuse a connection that leads to a private address after all."""
         address = connection.getpeername()[0]
         if not self._allow_private and is_private(address):
             connection.close()
@@ -141,9 +150,11 @@ class _Adapter(HTTPAdapter):
 def _guarded(pool: type[HTTPConnectionPool], web: Web) -> type[HTTPConnectionPool]:
     class Connection(pool.ConnectionCls):
         def _new_conn(self) -> socket.socket:
+            if self.proxy is not None:
+                return super()._new_conn()
+            web.check_name(self._dns_host, self.port)
             connection = super()._new_conn()
-            if self.proxy is None:
-                web.check(connection)
+            web.check_peer(connection)
             return connection
 
         def getresponse(self):
