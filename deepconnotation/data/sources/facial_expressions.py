@@ -108,7 +108,7 @@ def persons(names: Sequence[str]) -> dict[str, str]:
     """
     found, last, start = {}, None, None
     for name in sorted(names):
-        match = re.fullmatch(r"(.+)_(\d+)", Path(name).stem)
+        match = re.fullmatch(r"(.+)_(\d+)", os.path.splitext(name)[0])
         if match and match[1] == "image":
             number = int(match[2])
             start = start if last is not None and number == last + 1 else number
