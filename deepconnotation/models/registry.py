@@ -71,7 +71,23 @@ def build(
         (batch, classes).
     """
     name = resolve(arch)
-    return _family(name).build(name, input_shape, classes, **options)
+    model = _family(name).build(name, input_shape, classes, **options)
+    _spare_bfloat16(model)
+    return model
+
+
+def _spare_bfloat16(model: "keras.Model") -> None:
+    """Let convolutions wider than their picture compute in float32.
+
+    oneDNN 3.x does not write the bfloat16 gradient of taps that see nothing but padding when a
+    3x3 kernel strides over a single pixel, or when the kernel reaches beyond both edges: what
+    memory held before is taken for it (seen on a Zen 4, with convolutions and depthwise ones).
+    """
+    for layer in model.layers:
+        if "Conv2D" in type(layer).__name__ and layer.compute_dtype == "bfloat16":
+            size = min(layer.input.shape[1:3])
+            if size < max(layer.strides) or max(layer.kernel_size) > 2 * size + 1:
+                layer.dtype_policy = "float32"
 
 
 def load_imagenet(arch: str, model: "keras.Model") -> None:
