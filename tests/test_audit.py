@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_what_was_planted_is_found(planted, tmp_path):
     assert "placeholders         FOUND: 8 pictures, 1 signs" in done.stdout
     page = (tmp_path / "audit.html").read_text()
     assert page.count("data:image/jpeg") > 10 and "broken.jpg" in page
+
+
+def test_names_cannot_write_the_page(planted, tmp_path):
+    source = tmp_path / "<script>"
+    shutil.copytree(planted, source)
+    (source / "fear/fear0.png").rename(source / "fear/<script>.png")
+    done, found = report(source, "--drop", "awe", out=tmp_path)
+    assert done.returncode == 0 and {"fear/<script>.png", "fear/copy.png"} in map(
+        set, found["exact"]
+    )
+    assert "<script>" not in (tmp_path / "audit.html").read_text()
 
 
 @pytest.fixture()

@@ -6,7 +6,7 @@ import pandas as pd
 
 from deepconnotation.data.audit import SHORTCUT, Findings
 from deepconnotation.data.decode import decode
-from deepconnotation.page import gallery, number, page, section, table
+from deepconnotation.page import escape, gallery, number, page, section, table
 
 SHOWN = 24  # groups or pairs of each kind on the page
 SIDE = 96
@@ -108,7 +108,7 @@ def write(found: Findings, pictures: pd.DataFrame, name: str, command: str) -> s
     return page(f"Audit of {name}", [
         '<p class="notice">This page contains pictures of the data set; check its licence before '
         "you publish the page.</p>",
-        f"<pre>{text(found)}</pre><pre>{command}</pre>",
+        f"<pre>{escape(text(found))}</pre><pre>{escape(command)}</pre>",
         section("Classes", table(["split", *classes, "all"], counts)),
         section("Placeholder signs", show([g[:1] for g in found.signs])),
         section("Identical pictures", show(found.exact)),
