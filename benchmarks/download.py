@@ -10,7 +10,6 @@ to end; ours also hashes, finds near-duplicates and splits. Then, with 50 ms of 
 and ratios (above 1: ours is faster).
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -26,6 +25,7 @@ from pathlib import Path
 import requests
 
 from deepconnotation.backend import device_name
+from deepconnotation.console import argument_parser
 from deepconnotation.data import download
 from deepconnotation.data.sources import facial_expressions
 
@@ -129,9 +129,7 @@ def tell(times: dict[str, list[float]], count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--img2dataset", metavar="PROGRAM", help="leave out to skip that part")
     args = parser.parse_args()
     print(device_name(), f"{os.cpu_count()} cores")

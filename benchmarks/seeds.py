@@ -8,7 +8,6 @@ are not there yet, and trains one run a seed into snapshots/. Finished runs are 
 interrupted ones go on, so the command can be stopped and given again.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -18,7 +17,7 @@ import sys
 from pathlib import Path
 
 from deepconnotation import run
-from deepconnotation.console import run_command
+from deepconnotation.console import argument_parser, run_command
 from deepconnotation.metrics import SCALARS
 
 DATA = Path(os.environ.get("DEEPCONNOTATION_DATA", "../shared/data"))
@@ -82,9 +81,7 @@ RECIPES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()

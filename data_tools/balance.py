@@ -15,13 +15,11 @@ from pathlib import Path
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import UserError, run_command  # noqa: E402
+from deepconnotation.console import UserError, argument_parser, run_command  # noqa: E402
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="folder of a prepared data set")
     add("--up-to", metavar="N", help="fill smaller classes up to N with copies (or: smallest, "

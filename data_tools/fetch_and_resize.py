@@ -17,15 +17,15 @@ from pathlib import Path
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import UserError, run_command  # noqa: E402
+from deepconnotation.console import UserError, argument_parser, run_command  # noqa: E402
+from deepconnotation.data.engine import ENGINES  # noqa: E402
+from deepconnotation.data.sources.fi import ORDERS  # noqa: E402
 
 DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "toy")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     add = parser.add_argument
     add("source", metavar="SOURCE", nargs="+", help="folder or archive of pictures, or CSV of "
         "addresses: url,label with a header, or FI's own")  # fmt: skip
@@ -41,13 +41,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of the split (default 0)")
     add("--labels", metavar="FILE", help="take splits and labels from a labels.json instead")
     add("--workers", type=int, help="processes (default: one a core)")
-    add("--engine", choices=("local", "ray"), default="local", help="where pictures are decoded: "
+    add("--engine", choices=ENGINES, default="local", help="where pictures are decoded: "
         "here, or on the Ray cluster that RAY_ADDRESS names")  # fmt: skip
     add("--keep-duplicates", action="store_true", help="keep byte-identical copies, in one split")
     add("--allow-missing", action="store_true", help="accept a split without some class")
     add("--min-agree", type=int, default=3, metavar="N", help="FI: how many of five must agree "
         "(default 3)")  # fmt: skip
-    add("--vote-order", choices=("disagree-agree", "agree-disagree"), help="FI: what the two "
+    add("--vote-order", choices=ORDERS, help="FI: what the two "
         "votes columns are (default: what fits the published share)")  # fmt: skip
     add("--margin", type=float, default=0.0, help="AffectNet: around the face's box, as a part of "
         "its sides (default 0)")  # fmt: skip

@@ -16,13 +16,11 @@ from pathlib import Path
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import run_command  # noqa: E402
+from deepconnotation.console import argument_parser, run_command  # noqa: E402
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="folder of a prepared data set")
     add("--fractions", default="80/10/10", help="train/dev/test, or train/test (default 80/10/10)")

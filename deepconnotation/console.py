@@ -1,5 +1,6 @@
 """What every command shares: one-line errors, exit statuses, progress and atomic files."""
 
+import argparse
 import contextlib
 import os
 import sys
@@ -14,6 +15,18 @@ PLAIN_SECONDS = 10.0  # between two plain lines of progress
 
 class UserError(Exception):
     """Something the person at the keyboard can put right; its text says what and how."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says on one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def argument_parser(doc: str | None, prog: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser whose --help shows a module's docstring as it is written."""
+    return argparse.ArgumentParser(
+        prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def run_command(main: Callable[[], int | None]) -> None:

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation.console import UserError, progress, run_command, write_atomic
+from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
 from deepconnotation.models.registry import ARCHITECTURES, check_imagenet
 
 if TYPE_CHECKING:
@@ -30,10 +30,7 @@ SPLITS = ("train", "dev", "test")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m deepconnotation.embed", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.embed")
     add = parser.add_argument
     add("backbone", metavar="RUN|ARCH", help="run folder, or efficientnet_lite0 with ImageNet's "
         "weights")  # fmt: skip

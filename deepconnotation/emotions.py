@@ -7,6 +7,7 @@ names: FI and EmoSet hold the same eight emotions in different orders.
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from deepconnotation.console import UserError
 
@@ -68,17 +69,20 @@ class EmotionSet:
             UnknownLabel: naming `where` and the nearest known label.
         """
         word = label.strip().lower()
-        members = {m: i for i, name in enumerate(self.classes) for m in (name, *name.split("+"))}
-        for candidate in (word, ALIASES.get(word)):
-            if candidate in members:
-                return members[candidate]
-        known = {**members, **{a: members[c] for a, c in ALIASES.items() if c in members}}
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
+        if word in self._ids:
+            return self._ids[word]
+        near = difflib.get_close_matches(word, self._ids, n=1, cutoff=0.0)[0]
         place = f"{where}: " if where else ""
         raise UnknownLabel(
             f"{place}unknown label {label!r} for {self.name}; the nearest known label is "
             f"{near!r} (classes: {', '.join(self.classes)})"
         )
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        """Every word for a class -> its index; a class of the set's own goes before an alias."""
+        members = {m: i for i, name in enumerate(self.classes) for m in (name, *name.split("+"))}
+        return {**{a: members[c] for a, c in ALIASES.items() if c in members}, **members}
 
     def canonical(self, label: str, where: str = "") -> str:
         """Return the class name of a label; see `id_of`."""

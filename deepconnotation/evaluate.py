@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, run_command, write_atomic
+from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +25,7 @@ BATCH = 256
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m deepconnotation.evaluate", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.evaluate")
     add = parser.add_argument
     add("run", metavar="RUN", help="folder of the run")
     add("--data", metavar="DIR", help="prepared data set (default: the one of the run)")

@@ -19,17 +19,14 @@ from itertools import islice
 from pathlib import Path
 
 from deepconnotation import run
-from deepconnotation.console import UserError, run_command
+from deepconnotation.console import UserError, argument_parser, run_command
 
 BATCH = 32
 SOME_FAILED = 3
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m deepconnotation.predict", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.predict")
     add = parser.add_argument
     add("run", metavar="RUN", help="folder of the run")
     add("inputs", metavar="IMAGE|DIR|-", nargs="+", help="pictures, folders, or - for paths on "

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 
-from deepconnotation.console import UserError, run_command
+from deepconnotation.console import UserError, argument_parser, run_command
 from deepconnotation.models.registry import (
     ARCHITECTURES,
     build,
@@ -30,10 +30,7 @@ IMAGENET = "imagenet"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m deepconnotation.train", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.train")
     add = parser.add_argument
     add("--arch", default="resnet", help=f"resnet or one of {', '.join(ARCHITECTURES)}")
     add("--data", metavar="DIR", help="prepared data set (default: the embedded drawn set)")

@@ -1,6 +1,5 @@
 """Losses, class weights and schedules, worked by hand or by Keras."""
 
-
 import numpy as np
 import pytest
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from deepconnotation.console import UserError, progress
+from deepconnotation.console import UserError, one_line, progress
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_RATIO = 100  # unpacked to packed bytes; pictures are packed already
@@ -52,8 +52,7 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
         except (*_DAMAGED, OSError) as error:
             if getattr(error, "errno", None) is not None:  # the system's own, like a full disk
                 raise
-            words = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"{path}: cannot be unpacked ({words})") from None
+            raise UserError(f"{path}: cannot be unpacked ({one_line(error)})") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     inside = [p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX"))]

@@ -17,11 +17,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from deepconnotation.console import UserError
-from deepconnotation.data import duplicates
+from deepconnotation.data import duplicates, manifest
+from deepconnotation.data.download import PLACEHOLDER_TIMES
 from deepconnotation.data.sources import table as csv_table
 from deepconnotation.emotions import EmotionSet
 
-SIGN_TIMES = 5  # (nearly) the same picture this often, under several labels, is no picture of them
 FOLDS = 5
 SHORTCUT = 1.5  # times chance: what metadata may reach by luck and by class differences
 COMPONENTS = 64
@@ -38,7 +38,7 @@ class Findings:
         pictures: how many were looked at.
         classes: class -> number of pictures, a split; "" where there is none.
         unreadable: pictures that cannot be shown, with the reason.
-        signs: groups of at least `SIGN_TIMES` (nearly) equal pictures under several labels.
+        signs: groups of at least `PLACEHOLDER_TIMES` (nearly) equal pictures under several labels.
         exact: groups of byte-identical pictures, signs left out.
         near: pairs of nearly equal ones that are not byte-identical, signs left out.
         conflicts: those of `exact` and `near` under different labels.
@@ -95,7 +95,7 @@ def audit(table: pd.DataFrame, thumbnails: np.ndarray, classes: Sequence[str]) -
         {"source": s, "reason": p} for s, p in table.loc[bad, ["source", "problem"]].to_numpy()
     ]
     astray = _derived_astray(table)
-    own = ~bad & (table["derived_from"] == "" if "derived_from" in table else True)
+    own = ~bad & ~manifest.copies(table)
     table, thumbnails = table[own].reset_index(drop=True), thumbnails[own.to_numpy()]
     pairs = near_pairs(table, thumbnails)
     signs = _signs(table, pairs)
@@ -157,7 +157,7 @@ def _signs(table: pd.DataFrame, pairs: np.ndarray) -> list[list[int]]:
     numbers = pd.Series(np.arange(len(table)))
     found = []
     for _, rows in numbers.groupby(cluster(alone, pairs)):
-        if len(rows) >= SIGN_TIMES and _differ(table["label"], rows):
+        if len(rows) >= PLACEHOLDER_TIMES and _differ(table["label"], rows):
             found.append(rows.tolist())
     return sorted(found, key=len, reverse=True)
 
@@ -176,9 +176,9 @@ def _leaks(
 
 def _derived_astray(table: pd.DataFrame) -> list[str]:
     """Return the copies that are not in the training split, or whose original is not."""
-    if "derived_from" not in table:
+    copies = table[manifest.copies(table)]
+    if copies.empty:
         return []
-    copies = table[table["derived_from"] != ""]
     home = copies["derived_from"].map(table.set_index("id")["split"])
     return copies.loc[(copies["split"] != "train") | (home != "train"), "source"].tolist()
 

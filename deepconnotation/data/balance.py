@@ -128,7 +128,7 @@ def resample(
     if out.exists():
         raise UserError(f"{out} exists already; choose another --out")
     table, info = manifest.read(dataset), manifest.read_info(dataset)
-    if "derived_from" in table and table["derived_from"].any():
+    if manifest.copies(table).any():
         raise UserError(f"{dataset} holds copies already; balance the data set that it came from")
     table = table.assign(derived_from="")
     rng = np.random.default_rng(seed)
@@ -158,12 +158,16 @@ def _words(up_to: int | None, down_to: int | None, synthesise: bool, seed: int) 
     return f"{up}{down} at seed {seed}"
 
 
+def _training_rows(table: pd.DataFrame, label: str) -> np.ndarray:
+    return table.index[(table["split"] == "train") & (table["label"] == label)].to_numpy()
+
+
 def _downsample(
     table: pd.DataFrame, classes: Sequence[str], down_to: int | None, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     gone: list[int] = []
     for label in classes:
-        rows = table.index[(table["split"] == "train") & (table["label"] == label)].to_numpy()
+        rows = _training_rows(table, label)
         if down_to is not None and len(rows) > down_to:
             gone += rng.permutation(rows)[down_to:].tolist()
     return table.drop(index=gone).reset_index(drop=True), table.loc[sorted(gone)]
@@ -175,7 +179,7 @@ def _upsample(
     """Return the rows to be copied, in rounds: no original has two copies more than another."""
     rows: list[int] = []
     for label in classes:
-        mine = table.index[(table["split"] == "train") & (table["label"] == label)].to_numpy()
+        mine = _training_rows(table, label)
         missing = (up_to or 0) - len(mine)
         while missing > 0 and len(mine):
             rows += rng.permutation(mine)[:missing].tolist()

@@ -44,13 +44,14 @@ from urllib3.exceptions import (
 )
 
 from deepconnotation import __version__
-from deepconnotation.console import UserError, progress
+from deepconnotation.console import UserError, one_line, progress
 from deepconnotation.data.web import PrivateAddress, Robots, Web
 
 AGENT = "DeepConnotation"
 MAX_REDIRECTS = 5
 MAX_WAIT = 300.0  # seconds that a host may ask us to wait
 PLACEHOLDER_TIMES = 5  # the same bytes from this many addresses are no picture of theirs
+FACTS = ("status", "bytes", "seconds")  # of an outcome, for the manifest and rejected.csv
 OFFLINE_TIMES = 32  # addresses in a row without any answer: it is our network
 CHUNK = 1 << 16
 
@@ -555,5 +556,4 @@ def _inner(error: Exception) -> Exception | None:
 
 
 def _words(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (text.rpartition("): ")[2] or type(error).__name__)[:160]
+    return (one_line(error).rpartition("): ")[2] or type(error).__name__)[:160]

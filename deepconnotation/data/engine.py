@@ -6,14 +6,14 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, one_line
 
 ENGINES = ("local", "ray")
 WAITING = 4  # tasks a core that are handed out before their results are taken
 
 
 def run(engine: str, function: Callable, tasks: Sequence[tuple], workers: int | None) -> Iterator:
-    """Yield `function(*task)` for every task, as the results come.
+    """Yield `function(*task)` for every task: here in the tasks' order, on Ray as they are done.
 
     Args:
         engine: one of `ENGINES`. Ray's tasks need the same files under the same paths on every
@@ -38,9 +38,8 @@ def _here(function: Callable, tasks: Sequence[tuple], workers: int | None) -> It
         try:
             for future in futures:
                 yield future.result()
-        except KeyboardInterrupt:
+        finally:  # after Ctrl-C, nothing more is begun
             pool.shutdown(cancel_futures=True)
-            raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
 
 
 def leave_ctrl_c_to_the_parent() -> None:
@@ -57,7 +56,7 @@ def _on_ray(function: Callable, tasks: Sequence[tuple]) -> Iterator:
         # RAY_ADDRESS names a cluster; without it Ray starts one on this machine.
         ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:200]
+        words = one_line(error)[:200]
         raise UserError(f"--engine ray: no cluster ({words}); see RAY_ADDRESS") from None
     task = ray.remote(num_cpus=1, max_retries=-1)(function)
     room = WAITING * max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -69,8 +68,6 @@ def _on_ray(function: Callable, tasks: Sequence[tuple]) -> Iterator:
                 return
             done, waiting = ray.wait(waiting, num_returns=1)
             yield from ray.get(done)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
     except ray.exceptions.RayError as error:
-        words = " ".join(str(error).split())[:200]
+        words = one_line(error)[:200]
         raise UserError(f"--engine ray: {words}; the same command goes on") from None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepconnotation.data.download import REASONS, Limits, download, path_of
+from deepconnotation.data.download import FACTS, REASONS, Limits, download, path_of
 from deepconnotation.data.sources import Rejection, Source
 
 
@@ -26,10 +26,8 @@ def fetch(source: Source, folder: str | Path, limits: Limits) -> tuple[Source, p
     for item in source.items:
         outcome = outcomes[item.url]
         states.append((item.label, outcome.reason or "came"))
-        facts = {
-            "status": str(outcome.status or ""), "bytes": str(outcome.bytes),
-            "seconds": str(outcome.seconds),
-        }  # fmt: skip
+        values = (outcome.status or "", outcome.bytes, outcome.seconds)
+        facts = dict(zip(FACTS, map(str, values), strict=True))
         if outcome.reason:
             detail = outcome.detail
             rejections.append(Rejection(item.source, outcome.reason, detail, facts))

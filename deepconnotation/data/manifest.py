@@ -98,6 +98,11 @@ def read(dataset: str | Path) -> pd.DataFrame:
     return table.reindex(columns=[*dict.fromkeys((*COLUMNS, *table.columns))], fill_value="")
 
 
+def copies(table: pd.DataFrame) -> pd.Series:
+    """Return bool (rows,): pictures that were made from another one, see `balance`."""
+    return table.get("derived_from", pd.Series("", table.index)) != ""
+
+
 def _check_rows(table: pd.DataFrame, info: DatasetInfo, path: Path) -> None:
     def complain(bad: pd.Series, what: str) -> None:
         if bad.any():

@@ -1,8 +1,6 @@
 """What `audit` looks at: every picture of a source or data set, measured once."""
 
 import hashlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from PIL import Image, ImageChops, ImageStat
 from deepconnotation.console import progress
 from deepconnotation.data import duplicates, manifest
 from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.data.engine import run
 from deepconnotation.data.sources import Source
 
 SIDE = 96  # pixels at which sharpness is measured, whatever the picture's size
@@ -24,12 +23,9 @@ Row = dict[str, object]
 def pictures_of(dataset: str | Path) -> pd.DataFrame:
     """Return the pictures of a prepared data set: its manifest with `path`."""
     table = manifest.read(dataset)
-    paths = [str(Path(dataset) / f) for f in table["file"]]
-    table = table.assign(path=paths, source=table.get("source", table["id"]))
-    if "derived_from" in table:
-        copies = table["derived_from"] != ""
-        table["source"] = table["source"].mask(copies, table["id"])
-    return table
+    table = table.assign(path=[str(Path(dataset) / f) for f in table["file"]])
+    # A copy has its original's source.
+    return table.assign(source=table["source"].mask(manifest.copies(table), table["id"]))
 
 
 def pictures_in(source: Source) -> pd.DataFrame:
@@ -55,11 +51,11 @@ def measure(pictures: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         `problem` ("" or why it could not be shown); and uint8 (n, 32, 32), their thumbnails.
     """
     paths = pictures["path"].tolist()
-    chunks = [paths[k : k + CHUNK] for k in range(0, len(paths), CHUNK)]
+    chunks = [(paths[k : k + CHUNK],) for k in range(0, len(paths), CHUNK)]
     rows: list[Row] = []
     thumbnails: list[np.ndarray] = []
     with progress("pictures measured", len(paths)) as advance:
-        for found, small in _map(chunks):
+        for found, small in run("local", measure_chunk, chunks, None):
             rows += found
             thumbnails.append(small)
             advance(len(found))
@@ -71,11 +67,6 @@ def measure(pictures: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     table = pd.concat([rest, facts], axis=1)
     table["width"], table["height"] = table["width"].astype(int), table["height"].astype(int)
     return table, np.concatenate(thumbnails)
-
-
-def _map(chunks: list[list[str]]) -> Iterator[tuple[list[Row], np.ndarray]]:
-    with ProcessPoolExecutor() as pool:
-        yield from pool.map(measure_chunk, chunks)
 
 
 def measure_chunk(paths: list[str]) -> tuple[list[Row], np.ndarray]:

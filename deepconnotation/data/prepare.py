@@ -23,13 +23,12 @@ from PIL import Image
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import duplicates, manifest, pack, split
 from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
 from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
 from deepconnotation.data.sources import Item, Rejection, Source, image_ids
 
 JPEG_QUALITY = 95
 CHUNK = 64  # pictures a task: large enough to hide the cost of handing it over
-PLACEHOLDER_TIMES = 5
-DOWNLOAD_COLUMNS = ("status", "bytes", "seconds")  # of rejected.csv, where there were addresses
 
 Job = tuple[str, str, tuple[int, int, int, int] | None]  # id, file, box
 
@@ -152,7 +151,7 @@ def resplit(
     Raises:
         UserError: when it holds copies, which must not leave the training split.
     """
-    if "derived_from" in table and table["derived_from"].any():
+    if manifest.copies(table).any():
         raise UserError(f"{dataset} holds copies; split the data set that it came from")
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
@@ -270,11 +269,14 @@ def _decode_all(
         progress("pictures", len(ids), len(records)) as advance,
     ):
         log.write(b"\n")  # ends a line that a kill cut short
-        for result in run(engine, prepare_chunk, chunks, workers):
-            log.write(json.dumps(result).encode() + b"\n")
-            log.flush()
-            records.update({r["id"]: r for r in result})
-            advance(len(result))
+        try:
+            for result in run(engine, prepare_chunk, chunks, workers):
+                log.write(json.dumps(result).encode() + b"\n")
+                log.flush()
+                records.update({r["id"]: r for r in result})
+                advance(len(result))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
     return records
 
 
@@ -342,7 +344,7 @@ def _table(
     for image_id, item in sorted(zip(ids, items, strict=True), key=lambda pair: pair[0]):
         record = records[image_id]
         if "reason" in record:
-            facts = {c: item.extra[c] for c in DOWNLOAD_COLUMNS if c in item.extra}
+            facts = {c: item.extra[c] for c in FACTS if c in item.extra}
             rejections.append(Rejection(item.source, record["reason"], record["detail"], facts))
             continue
         values = {
@@ -357,7 +359,7 @@ def _table(
 def _write_rejected(out: Path, rejections: list[Rejection]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    extra = [c for c in DOWNLOAD_COLUMNS if any(c in r.extra for r in rejections)]
+    extra = [c for c in FACTS if any(c in r.extra for r in rejections)]
     writer.writerow(("source", "reason", "detail", *extra))
     writer.writerows(
         sorted(

@@ -70,7 +70,6 @@ def _legend(
     """Return name -> (label, contributor), and the rows that repeat or contradict another."""
     labels: dict[str, list[str]] = defaultdict(list)
     contributor: dict[str, str] = {}
-    known: dict[str, str] = {}  # as written -> class
     lines = table.rows(path)
     _, header = next(lines, (1, []))
     if tuple(header) != COLUMNS:
@@ -79,9 +78,7 @@ def _legend(
         if len(row) != len(COLUMNS):
             raise UserError(f"{path} row {number}: expected 3 columns, received {len(row)}")
         user, name, emotion = row
-        if emotion not in known:
-            known[emotion] = emotion_set.canonical(emotion, f"{path} row {number}")
-        labels[name].append(known[emotion])
+        labels[name].append(emotion_set.canonical(emotion, f"{path} row {number}"))
         contributor.setdefault(name, user)
 
     rows, rejections = {}, []

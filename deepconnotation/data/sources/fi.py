@@ -109,7 +109,6 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
 
 def _rows(path: Path) -> list[Row]:
     found: list[Row] = []
-    known: dict[str, str] = {}  # as written -> class
     for number, row in table.rows(path):
         place = f"{path} row {number}"
         if len(row) != 4:
@@ -122,7 +121,5 @@ def _rows(path: Path) -> list[Row]:
             raise UserError(f"{place}: votes {row[2]!r}, {row[3]!r} are no numbers") from None
         if first < 0 or second < 0 or first + second != VOTERS:
             raise UserError(f"{place}: votes {first} and {second} do not sum to {VOTERS}")
-        if row[0] not in known:
-            known[row[0]] = FI.canonical(row[0], place)
-        found.append((known[row[0]], row[1], first, second))
+        found.append((FI.canonical(row[0], place), row[1], first, second))
     return found

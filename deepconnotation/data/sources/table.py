@@ -6,8 +6,6 @@ from pathlib import Path
 
 from deepconnotation.console import UserError
 
-MAX_CELL = 131_072  # characters; more means a quote that was never closed
-
 
 def rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (row number, stripped cells) of every row that is not empty.

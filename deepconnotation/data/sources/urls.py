@@ -9,7 +9,6 @@ from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import EmotionSet
 
 REQUIRED = ("url", "label")
-OPTIONAL = ("group",)
 
 
 def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -> Source:
@@ -42,8 +41,7 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     items, rejections = [], []
     for url, given in found.items():
         (label, group), labels = given[0], {label for label, _ in given}
-        if (why := one_label(url, labels, len(given))) is not None:
-            rejections += why
+        rejections += one_label(url, labels, len(given))
         if len(labels) > 1:
             continue
         if label in used.classes:
