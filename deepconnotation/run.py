@@ -71,6 +71,7 @@ class Run:
             UserError: when the file is missing, damaged, or does not fit run.json.
         """
         from deepconnotation.backend import keras
+        from deepconnotation.models import layers  # noqa: F401, Keras looks its classes up
 
         path = self.path / "model.keras"
         if not path.is_file():

@@ -48,7 +48,15 @@ class Settings:
                                "mostly better")  # fmt: skip
     stem: str = _("7x7", "7x7 with stride 2 and max-pool (published), or 3x3", ("7x7", "3x3"))
     width: int = _(64, "filters of the first stage")
-    dropout: float = _(0.01, "dropout in the residual blocks")
+    blocks: int = _(5, "blocks of a fractal net")
+    columns: int = _(3, "columns of a fractal net")
+    drop_path: float = _(0.15, "rate at which a fractal join drops an input")
+    initializer: str = _("he_normal", "of a fractal net; the paper: glorot_uniform",
+                         ("he_normal", "glorot_uniform"))  # fmt: skip
+    faithful_join: bool = _(False, "join fractals as the original did, whose gradient becomes NaN")
+    deepest: bool = _(False, "answer by a fractal net's deepest column alone")
+    dropout: float | None = _(None, "dropout rate in the net; as published where not given",
+                              metavar="RATE")  # fmt: skip
     l2: float = _(2.5e-4, "L2 penalty on the kernels")
     precision: str = _("auto", "auto takes bfloat16 where the processor has it",
                        ("auto", "float32", "mixed_bfloat16", "mixed_float16"))  # fmt: skip
@@ -66,12 +74,13 @@ class Settings:
             "label_smoothing": (0, 0.9), "mixup": (0, 10), "shift": (0, 1), "rotate": (0, 180),
             "teacher_share": (0, 1),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
-            "l2": (0, 10), "width": (1, 1024), "warmup": (0, 100_000), "weight_decay": (0, 10),
+            "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
+            "drop_path": (0, 0.95), "warmup": (0, 100_000), "weight_decay": (0, 10),
             "plateau": (0, 100_000), "patience": (0, 100_000), "seed": (0, 2**31 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} {value}: expected a number from {low} to {high}")
         try:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from deepconnotation.console import UserError, argument_parser, run_command
 from deepconnotation.models.registry import (
@@ -48,9 +49,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=f.default,
                                help=f.metadata["help"])  # fmt: skip
         else:
-            group.add_argument(flag, type=f.type, default=f.default, metavar=f.metadata["metavar"],
+            kind = next(iter(get_args(f.type)), f.type)  # of "float | None" the first
+            default = "" if f.default is None else f" [{f.default}]"
+            group.add_argument(flag, type=kind, default=f.default, metavar=f.metadata["metavar"],
                                choices=f.metadata["choices"],
-                               help=f"{f.metadata['help']} [{f.default}]")  # fmt: skip
+                               help=f.metadata["help"] + default)  # fmt: skip
     return parser.parse_args(arguments)
 
 

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 #: no TensorFlow.
 ARCHITECTURES = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "resnet"),
+    "fractal": "fractal",
     "efficientnet_lite0": "efficientnet_lite",
 }
 #: module -> settings of a run that its `build` takes
 OPTIONS = {
     "resnet": ("stem", "width", "dropout", "l2"),
+    "fractal": ("blocks", "columns", "width", "dropout", "drop_path", "initializer",
+                "faithful_join", "deepest"),
     "efficientnet_lite": ("dropout", "l2"),
-}
+}  # fmt: skip
 #: Modules with a `load_imagenet(model)`.
 PRETRAINED = ("efficientnet_lite",)
 #: A short name for the smallest of a family.
@@ -45,6 +48,8 @@ def resolve(arch: str) -> str:
 def options(arch: str, settings: "Settings") -> dict[str, object]:
     """Return those settings that shape this architecture, as `build` takes them.
 
+    A setting of None is left out: the architecture's own default holds.
+
     Raises:
         UserError: when another one, that would be without effect, was given.
     """
@@ -52,7 +57,8 @@ def options(arch: str, settings: "Settings") -> dict[str, object]:
     for name in {name for names in OPTIONS.values() for name in names} - {*known}:
         if getattr(settings, name) != getattr(type(settings), name):
             raise UserError(f"--{name} {getattr(settings, name)}: --arch {arch} has no such option")
-    return {name: getattr(settings, name) for name in known}
+    values = {name: getattr(settings, name) for name in known}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def build(
