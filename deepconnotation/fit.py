@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
+from deepconnotation.models import heads
 from deepconnotation.run import Run, file_sha256
 from deepconnotation.schedule import Plateau, learning_rate
 from deepconnotation.settings import Settings
@@ -122,6 +124,10 @@ class Trainer:
     ):
         self.run, self.model, self.settings = run, model, settings
         self.train_split, self.dev_split, self.say = train, dev, say
+        if settings.freeze_until:
+            heads.freeze_until(model, settings.freeze_until)
+        if settings.head_epochs:
+            heads.freeze_statistics(model)
         self.classes = model.output_shape[-1]
         self.steps = math.ceil(len(train.labels) / settings.batch)
         self.optimizer = make_optimizer(settings)
@@ -145,17 +151,20 @@ class Trainer:
             tf.TensorSpec((2,), tf.int64),
         )
         self._logs: list[Callable[[pd.Series], None]] = []
-        self._step = tf.function(self._train_step, input_signature=signature)
+        self._head_step, self._step = (
+            tf.function(partial(self._train_step, variables), input_signature=signature)
+            for variables in (heads.variables(model), model.trainable_variables)
+        )
         self._answer = log_probabilities(model, settings.test_flip)
 
     # One step ------------------------------------------------------------------------------
 
     def _train_step(
-        self, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
-    ):
+        self, variables: list, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor,
+        seed: tf.Tensor,
+    ):  # fmt: skip
         if self.settings.mixup:
             images, targets = augment.mixup(images, targets, self.settings.mixup, seed)
-        variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             loss = tf.reduce_mean(losses.cross_entropy(targets, logits, self.class_weights))
@@ -166,12 +175,16 @@ class Trainer:
         return loss + penalty, right
 
     def _rate(self) -> float:
+        """The schedule runs once for the head alone and once, lower, for all layers."""
         p, s = self.progress, self.settings
-        total = self.steps * s.epochs
-        done = (p.epoch * self.steps + p.step + 1) / total
+        alone = p.epoch < s.head_epochs
+        epochs = min(s.head_epochs, s.epochs) if alone else s.epochs - s.head_epochs
+        before = 0 if alone else s.head_epochs
+        done = ((p.epoch - before) * self.steps + p.step + 1) / (self.steps * epochs)
         milestones = tuple(float(m) / 100 for m in s.milestones.split(","))
-        warmup = min(s.warmup / s.epochs, 0.5)  # a short run still has to come down again
-        return p.factor * learning_rate(s.schedule, s.rate, min(done, 1.0), warmup, milestones)
+        warmup = min(s.warmup / epochs, 0.5)  # a short run still has to come down again
+        highest = s.rate if alone or not s.head_epochs else s.rate * s.fine_tune
+        return p.factor * learning_rate(s.schedule, highest, min(done, 1.0), warmup, milestones)
 
     # One epoch -----------------------------------------------------------------------------
 
@@ -187,6 +200,7 @@ class Trainer:
     def _run_epoch(self, interrupted: Callable[[], bool]) -> None:
         p, size = self.progress, self.settings.batch
         order = epoch_order(len(self.train_split.labels), self.settings.seed, p.epoch)
+        step = self._head_step if p.epoch < self.settings.head_epochs else self._step
         what = f"epoch {p.epoch + 1}/{self.settings.epochs}, steps"
         with progress(what, self.steps, p.step) as advance:
             for images, labels in self._batches(order):
@@ -195,7 +209,7 @@ class Trainer:
                 # mixup draws from another stream than the augmentation of the same step
                 seed = tf.constant([~self.settings.seed, p.epoch * 1_000_000 + p.step], tf.int64)
                 self.optimizer.learning_rate.assign(self._rate())
-                loss, right = (float(v) for v in self._step(images, labels, targets, seed))
+                loss, right = (float(v) for v in step(images, labels, targets, seed))
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} at epoch {p.epoch + 1}, step {p.step + 1}")
                 n = len(labels)

