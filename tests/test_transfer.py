@@ -1,7 +1,6 @@
 """Transferred nets against keras.applications itself, with the same weights."""
 
 import http.server
-import re
 import threading
 
 import h5py
@@ -13,13 +12,12 @@ from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.models import registry, transfer
 
-#: name -> parameters with 1,000 classes on keras.io/api/applications (25.6, 23.9, … million there)
 PUBLISHED = {
-    "vgg16": (keras.applications.vgg16, "VGG16", 138_357_544),
-    "resnet50_imagenet": (keras.applications.resnet, "ResNet50", 25_636_712),
-    "inception_v3": (keras.applications.inception_v3, "InceptionV3", 23_851_784),
-    "mobilenet_v2": (keras.applications.mobilenet_v2, "MobileNetV2", 3_538_984),
-    "efficientnet_b0": (keras.applications.efficientnet, "EfficientNetB0", 5_330_571),
+    "vgg16": (keras.applications.vgg16, "VGG16"),
+    "resnet50_imagenet": (keras.applications.resnet, "ResNet50"),
+    "inception_v3": (keras.applications.inception_v3, "InceptionV3"),
+    "mobilenet_v2": (keras.applications.mobilenet_v2, "MobileNetV2"),
+    "efficientnet_b0": (keras.applications.efficientnet, "EfficientNetB0"),
 }
 SIZE = 96
 
@@ -34,7 +32,7 @@ def weights(tmp_path_factory):
     """Writes Keras' kind of weights file for a net with random weights, and returns the net."""
 
     def write(arch: str):
-        module, make, _ = PUBLISHED[arch]
+        module, make = PUBLISHED[arch]
         keras.utils.set_random_seed(1)
         net = getattr(module, make)(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
         rng = np.random.default_rng(0)
@@ -69,16 +67,6 @@ def test_outputs_are_those_of_keras_applications(arch, weights):
     assert (model.get_layer("logits").get_weights()[0] == head).all()
 
 
-@pytest.mark.parametrize("arch", PUBLISHED)
-def test_parameters(arch):
-    if arch == "vgg16":  # with its published head of two hidden layers of 4,096
-        model = transfer.build(arch, (224, 224, 3), 1000, head=(4096, 4096), pooling="flatten")
-    else:
-        model = transfer.build(arch, (224, 224, 3), 1000)
-    assert model.count_params() == PUBLISHED[arch][2]
-    assert f"{PUBLISHED[arch][2]:,}" in re.sub(r"\s+", " ", transfer.__doc__)
-
-
 def test_names_do_not_depend_on_what_was_built_before():
     first, second = (transfer.build("inception_v3", (96, 96, 3), 8) for _ in range(2))
     names = [layer.name for layer in first.layers]
@@ -93,7 +81,7 @@ def test_grey_pictures_look_grey():
 
 
 def test_small_pictures_are_refused():
-    with pytest.raises(UserError, match="inception_v3 needs pictures of at least 75 pixels.*64x64"):
+    with pytest.raises(UserError, match="inception_v3 needs .* at least 75 pixels; .* 64x64"):
         registry.build("inception_v3", (64, 64, 3), 8)
 
 

@@ -11,6 +11,7 @@ from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models import checkpoint
 from deepconnotation.models.heads import EMBEDDING, top
+from deepconnotation.models.inputs import pictures
 
 layers = keras.layers
 
@@ -66,11 +67,7 @@ def build(
             depthwise_initializer=_fan_out(), depthwise_regularizer=regularizer,
         )(x)  # fmt: skip
 
-    inputs = keras.Input(input_shape, name="image")
-    x = inputs
-    if grey:
-        x = keras.ops.image.rgb_to_grayscale(layers.Rescaling(1.0, name="as_float")(x))
-        x = layers.Concatenate(name="three_channels")([x, x, x])
+    inputs, x = pictures(input_shape, grey, channels=3)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(x)
     x = _relu6(_bn(conv(x, 32, 3, "stem_conv", strides=2), "stem"), "stem")
     for stage, (repeats, size, stage_strides, expansion, filters) in enumerate(STAGES, start=1):

@@ -9,6 +9,7 @@ it. (DenseNet's table quotes 38.6 million for the wide net; no reading of the pa
 """
 
 from deepconnotation.backend import keras
+from deepconnotation.models.inputs import pictures
 from deepconnotation.models.layers import FractalBlock, GlobalPath
 
 layers = keras.layers
@@ -55,10 +56,7 @@ def build(
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes).
     """
-    inputs = keras.Input(input_shape, name="image")
-    x = inputs
-    if grey:
-        x = keras.ops.image.rgb_to_grayscale(layers.Rescaling(1.0, name="as_float")(x))
+    inputs, x = pictures(input_shape, grey)
     x = layers.Rescaling(1 / 64, offset=-2.0, name="normalise")(x)
     column = GlobalPath(columns, name="global_path")(x)
     for block in range(1, blocks + 1):

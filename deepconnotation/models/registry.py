@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ARCHITECTURES = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), "resnet"),
     "fractal": "fractal",
+    "small_cnn": "small_cnn",
+    "vgg": "vgg",
     "efficientnet_lite0": "efficientnet_lite",
     **dict.fromkeys(("vgg16", "resnet50_imagenet", "inception_v3", "mobilenet_v2",
                      "efficientnet_b0"), "transfer"),
@@ -25,9 +27,15 @@ OPTIONS = {
     "resnet": ("stem", "width", "dropout", "l2"),
     "fractal": ("blocks", "columns", "width", "dropout", "drop_path", "initializer",
                 "faithful_join", "deepest"),
+    "small_cnn": ("dropout", "l2"),
+    "vgg": ("l2",),
     "efficientnet_lite": ("head", "dropout", "l2"),
     "transfer": ("head", "pooling", "dropout", "l2"),
 }  # fmt: skip
+#: Smallest side of the pictures, pixels, where it is not 1; below it some layer has no output.
+SMALLEST = {"vgg": 46, "inception_v3": 75, **dict.fromkeys(
+    ("vgg16", "resnet50_imagenet", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0"), 32
+)}  # fmt: skip
 #: Modules with a `load_imagenet(model, weights)`.
 PRETRAINED = ("efficientnet_lite", "transfer")
 #: A short name for the smallest of a family.
@@ -78,8 +86,15 @@ def build(
     Returns:
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes).
+
+    Raises:
+        UserError: when the pictures are too small.
     """
     name = resolve(arch)
+    smallest = 2 ** options.get("blocks", 5) if name == "fractal" else SMALLEST.get(name, 1)
+    if min(input_shape[:2]) < smallest:
+        raise UserError(f"--arch {name} needs pictures of at least {smallest} pixels; these have "
+                        f"{input_shape[0]}x{input_shape[1]}")  # fmt: skip
     model = _family(name).build(name, input_shape, classes, **options)
     _spare_bfloat16(model)
     return model

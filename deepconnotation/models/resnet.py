@@ -7,6 +7,7 @@ parameters of batch normalisation.
 """
 
 from deepconnotation.backend import keras
+from deepconnotation.models.inputs import pictures
 
 layers = keras.layers
 
@@ -59,10 +60,7 @@ def build(
             kernel_initializer="he_normal", kernel_regularizer=regularizer,
         )(x)  # fmt: skip
 
-    inputs = keras.Input(input_shape, name="image")
-    x = inputs
-    if grey:
-        x = keras.ops.image.rgb_to_grayscale(layers.Rescaling(1.0, name="as_float")(x))
+    inputs, x = pictures(input_shape, grey)
     x = layers.Rescaling(1 / 64, offset=-2.0, name="normalise")(x)
     if stem == "7x7":
         x = conv(x, width, 7, "stem_conv", strides=2)

@@ -14,16 +14,17 @@ import numpy as np
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models.heads import EMBEDDING, parts, top
+from deepconnotation.models.inputs import pictures
 
 layers = keras.layers
 
-#: name -> (of keras.applications, how its pictures are normalised, smallest side in pixels)
+#: name -> (of keras.applications, how its pictures are normalised)
 BACKBONES = {
-    "vgg16": ("VGG16", "caffe", 32),
-    "resnet50_imagenet": ("ResNet50", "caffe", 32),
-    "inception_v3": ("InceptionV3", "minus one to one", 75),
-    "mobilenet_v2": ("MobileNetV2", "minus one to one", 32),
-    "efficientnet_b0": ("EfficientNetB0", "own", 32),
+    "vgg16": ("VGG16", "caffe"),
+    "resnet50_imagenet": ("ResNet50", "caffe"),
+    "inception_v3": ("InceptionV3", "minus one to one"),
+    "mobilenet_v2": ("MobileNetV2", "minus one to one"),
+    "efficientnet_b0": ("EfficientNetB0", "own"),
 }
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, in 0..255
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue
@@ -56,19 +57,9 @@ def build(
     Returns:
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes), with random weights.
-
-    Raises:
-        UserError: when the pictures are too small for the backbone.
     """
-    make, style, smallest = BACKBONES[arch]
-    if min(input_shape[:2]) < smallest:
-        raise UserError(f"--arch {arch} needs pictures of at least {smallest} pixels; the data set "
-                        f"has {input_shape[0]}x{input_shape[1]}")  # fmt: skip
-    inputs = keras.Input(input_shape, name="image")
-    x = layers.Rescaling(1.0, name="as_float")(inputs)
-    if grey:
-        x = keras.ops.image.rgb_to_grayscale(x)
-        x = layers.Concatenate(name="three_channels")([x, x, x])
+    make, style = BACKBONES[arch]
+    inputs, x = pictures(input_shape, grey, channels=3)
     if style == "caffe":
         x = keras.ops.flip(x, axis=-1)
         x = layers.Normalization(mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0), name="normalise")(x)

@@ -1,0 +1,22 @@
+"""How every architecture takes its pictures."""
+
+from deepconnotation.backend import keras
+
+layers = keras.layers
+
+
+def pictures(input_shape: tuple[int, int, int], grey: bool, channels: int = 1):
+    """Return the input "image", (batch, height, width, 3), 0..255, and what the net looks at.
+
+    Args:
+        input_shape: (height, width, 3).
+        grey: look at the luma only, so that colour cannot tell the label.
+        channels: on which the luma is given, 1 or 3.
+    """
+    inputs = keras.Input(input_shape, name="image")
+    if not grey:
+        return inputs, inputs
+    x = keras.ops.image.rgb_to_grayscale(layers.Rescaling(1.0, name="as_float")(inputs))
+    if channels == 3:
+        x = layers.Concatenate(name="three_channels")([x, x, x])
+    return inputs, x

@@ -1,0 +1,103 @@
+"""Every architecture of the registry: size, shapes, dtypes, round trip, one step of training."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from deepconnotation.backend import keras, tf
+from deepconnotation.models import registry
+
+#: name -> (side of the picture, classes, options, parameters, where that figure is from)
+PARAMETERS = {
+    "small_cnn": (50, 8, {}, 245_592, "facts E, the project's own summary"),
+    # 3x3 kernels with biases, four figures a channel under batch normalisation, 14x14 left of 256
+    "vgg": (256, 6, {}, 1_792 + 73_856 + 295_168 + 590_080 + 4 * 704
+            + (14 * 14 * 256 + 1) * 128 + 4 * 128 + 129 * 64 + 4 * 64 + 65 * 6, "facts D, by hand"),
+    "vgg16": (224, 1000, {"head": (4096, 4096), "pooling": "flatten"}, 138_357_544, "keras.io"),
+    "resnet50_imagenet": (224, 1000, {}, 25_636_712, "keras.io"),
+    "inception_v3": (299, 1000, {}, 23_851_784, "keras.io"),
+    "mobilenet_v2": (224, 1000, {}, 3_538_984, "keras.io"),
+    "efficientnet_b0": (224, 1000, {}, 5_330_571, "keras.io"),
+}  # fmt: skip
+#: These are counted from their papers in test_models.py and test_fractal.py.
+ELSEWHERE = {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "fractal",
+             "efficientnet_lite0"}  # fmt: skip
+NARROW = {"width": 4}
+
+
+def small(arch: str, **options) -> keras.Model:
+    """The smallest model of an architecture, from pictures to 5 logits."""
+    keras.utils.set_random_seed(0)
+    if "width" in registry.OPTIONS[registry.ARCHITECTURES[arch]]:
+        options |= NARROW
+    side = max(registry.SMALLEST.get(arch, 32), 32)
+    return registry.build(arch, (side, side, 3), 5, **options)
+
+
+def pixels(model: keras.Model, batch: int = 3) -> np.ndarray:
+    shape = (batch, *model.input_shape[1:])
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def test_every_architecture_is_counted():
+    assert {*PARAMETERS} | ELSEWHERE == {*registry.ARCHITECTURES}
+
+
+@pytest.mark.parametrize("arch", PARAMETERS)
+def test_parameters(arch):
+    side, classes, options, expected, _ = PARAMETERS[arch]
+    model = registry.build(arch, (side, side, 3), classes, **options)
+    assert model.count_params() == expected
+    family = import_module(f"deepconnotation.models.{registry.ARCHITECTURES[arch]}")
+    assert f"{expected:,}" in " ".join(family.__doc__.split())
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("arch", registry.ARCHITECTURES)
+def test_shapes_dtypes_and_a_step(arch, policy):
+    keras.mixed_precision.set_dtype_policy(policy)
+    try:
+        model = small(arch)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    images, labels = pixels(model), tf.constant([0, 1, 2])
+    assert model.output_shape == (None, 5) and model.input_shape[-1] == 3
+    assert np.allclose(model(images), model(images.astype(np.float32)), atol=1e-3)
+    assert len(model.get_layer("embedding").output.shape) == 2
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    assert logits.dtype == tf.float32 and logits.shape == (3, 5)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    missing = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True)
+               if g is None]  # fmt: skip
+    assert not missing or arch == "fractal"  # whose dropped paths are not computed
+    for gradient in gradients:
+        assert gradient is None or np.isfinite(gradient).all()
+    assert model(images[:1]).shape == (1, 5)
+
+
+def test_round_trip_of_all_in_a_fresh_process(tmp_path):
+    """Safe mode, and no custom_objects: the package's own classes are looked up by name."""
+    expected = {}
+    grey = ("resnet18", "fractal", "efficientnet_lite0", "mobilenet_v2")  # one of each kind
+    for name in (*registry.ARCHITECTURES, *(f"{arch}-grey" for arch in grey)):
+        model = small(name.removesuffix("-grey"), grey=name.endswith("-grey"))
+        model.save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", pixels(model))
+        expected[name] = np.asarray(model(pixels(model)))
+    code = (
+        "import sys, numpy as np, pathlib\n"
+        "from deepconnotation.models import layers\n"
+        "import keras\n"
+        "for path in pathlib.Path(sys.argv[1]).glob('*.keras'):\n"
+        "    model = keras.saving.load_model(path, safe_mode=True)\n"
+        "    np.save(path.with_suffix('.out.npy'), model(np.load(path.with_suffix('.npy'))))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    for name, values in expected.items():
+        got = np.load(tmp_path / f"{name}.out.npy")
+        assert np.allclose(got, values, atol=1e-4 * max(np.abs(values).max(), 1)), name
