@@ -74,7 +74,7 @@ RECIPES = {
             "snapshots/fi128-lite0": "-m deepconnotation.embed efficientnet_lite0 --data "
             "data/fi128 --out snapshots/fi128-lite0",
         },
-        "--arch resnet --data data/fi64 --teacher snapshots/fi128-lite0 --width 32 --epochs 30 "
+        "--arch resnet --data data/fi64 --teacher snapshots/fi128-lite0 --width 32 --epochs 36 "
         "--dropout 0 --zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
     ),
 }  # fmt: skip

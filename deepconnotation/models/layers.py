@@ -189,3 +189,26 @@ def _compute_if(needed, unit: Unit, x):
     static = (*x.shape[:-1], unit.conv.filters)
     y = tf.cond(needed, lambda: unit(x, training=True), lambda: tf.zeros(shape, unit.compute_dtype))
     return tf.ensure_shape(y, static)
+
+
+@keras.saving.register_keras_serializable("deepconnotation")
+class LegacyBilinear(layers.Layer):
+    """Bilinear resizing as TensorFlow 1 did it: corners at corners, without half-pixel centres.
+
+    From (batch, height, width, channels), any number, to float32 of the asked size.
+    """
+
+    def __init__(self, height: int, width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.height, self.width = height, width
+
+    def call(self, x):
+        return tf.raw_ops.ResizeBilinear(
+            images=x, size=(self.height, self.width), align_corners=False, half_pixel_centers=False
+        )
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((x.shape[0], self.height, self.width, x.shape[-1]), "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "height": self.height, "width": self.width}

@@ -21,6 +21,7 @@ ARCHITECTURES = {
     "efficientnet_lite0": "efficientnet_lite",
     **dict.fromkeys(("vgg16", "resnet50_imagenet", "inception_v3", "mobilenet_v2",
                      "efficientnet_b0"), "transfer"),
+    "show_and_tell": "show_and_tell",
 }  # fmt: skip
 #: module -> settings of a run that its `build` takes
 OPTIONS = {
@@ -31,13 +32,14 @@ OPTIONS = {
     "vgg": ("l2",),
     "efficientnet_lite": ("head", "dropout", "l2"),
     "transfer": ("head", "pooling", "dropout", "l2"),
+    "show_and_tell": ("head", "dropout"),
 }  # fmt: skip
 #: Smallest side of the pictures, pixels, where it is not 1; below it some layer has no output.
 SMALLEST = {"vgg": 46, "inception_v3": 75, **dict.fromkeys(
     ("vgg16", "resnet50_imagenet", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0"), 32
 )}  # fmt: skip
 #: Modules with a `load_imagenet(model, weights)`.
-PRETRAINED = ("efficientnet_lite", "transfer")
+PRETRAINED = ("efficientnet_lite", "transfer", "show_and_tell")
 #: A short name for the smallest of a family.
 SHORT = {"resnet": "resnet18"}
 

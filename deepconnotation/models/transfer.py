@@ -66,7 +66,7 @@ def build(
     elif style == "minus one to one":
         x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(x)
     base = getattr(keras.applications, make)(include_top=False, weights=None, input_tensor=x)
-    _name_steadily(base)
+    name_steadily(base)
     if style == "own":
         _normalise_as_imagenet(base)
     pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.Flatten
@@ -76,14 +76,19 @@ def build(
     return keras.Model(inputs, logits, name=arch)
 
 
-def _name_steadily(base: keras.Model) -> None:
-    """Number the layers that Keras names by kind from one, whatever was built before."""
-    counts: dict[str, int] = {}
+def name_steadily(base: keras.Model) -> None:
+    """Number the layers that Keras names by kind from one, whatever was built before.
+
+    The numbers follow the order in which Keras makes the layers, not that of `base.layers`.
+    """
+    kinds: dict[str, list] = {}
     for layer in base.layers:
-        kind = re.sub(r"_\d+$", "", layer.name)
+        kind, number = re.fullmatch(r"(.*?)_?(\d*)", layer.name).groups()
         if kind.replace("_", "") == type(layer).__name__.lower():
-            counts[kind] = counts.get(kind, 0) + 1
-            layer.name = f"{kind}_{counts[kind]}"
+            kinds.setdefault(kind, []).append((int(number or 0), layer))
+    for kind, found in kinds.items():
+        for number, (_, layer) in enumerate(sorted(found, key=lambda pair: pair[0]), start=1):
+            layer.name = f"{kind}_{number}"
 
 
 def _normalise_as_imagenet(base: keras.Model) -> None:
