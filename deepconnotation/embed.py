@@ -4,10 +4,11 @@
     python -m deepconnotation.embed snapshots/faces --data data/faces --out snapshots/faces-probe
 
 A backbone is a run folder, or an architecture that has ImageNet weights. Its frozen embeddings go
-to embeddings.npy, a row a picture in the order of ids.csv; a logistic regression on them is the
-honest baseline of every fine-tuned network. It writes metrics.json, and predictions of every split:
+to embeddings.npy, a row a picture in the order of ids.csv. A logistic regression on them, the
+honest baseline of every fine-tuned network, writes metrics.json and predictions of every split:
 those of the training pictures come from folds that did not see them, so that they can teach another
-network (train --teacher). An interrupted command goes on when it is given again.
+network (train --teacher). A classifier with hidden layers beside it writes mlp-metrics.json. An
+interrupted command goes on when it is given again.
 """
 
 import argparse
@@ -16,44 +17,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
-from deepconnotation.models.registry import ARCHITECTURES, check_imagenet
+from deepconnotation.models.registry import ARCHITECTURES, check_imagenet, pretrained
+from deepconnotation.settings import widths
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from deepconnotation.backend import keras
 
 BATCH = 64
 SAVE_EVERY = 20  # batches
-SPLITS = ("train", "dev", "test")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__, prog="python -m deepconnotation.embed")
     add = parser.add_argument
-    add("backbone", metavar="RUN|ARCH", help="run folder, or efficientnet_lite0 with ImageNet's "
-        "weights")  # fmt: skip
+    add("backbone", metavar="RUN|ARCH", help="run folder, or an architecture with other weights "
+        f"than its own: {', '.join(pretrained())}")  # fmt: skip
     add("--data", metavar="DIR", required=True, help="prepared data set")
     add("--out", metavar="DIR", required=True, help="folder of the embeddings")
+    add("--weights", metavar="imagenet|FILE", default="imagenet",
+        help="of an architecture; show_and_tell needs its frozen graph [imagenet]")  # fmt: skip
+    add("--mlp", metavar="N,N", type=widths, default=(25, 12), help="units of the hidden layers of "
+        "the classifier beside the probe [25,12]")  # fmt: skip
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     folder = Path(args.out)
-    embed(args.backbone, Path(args.data), folder)
+    embed(args.backbone, Path(args.data), folder, args.weights)
 
-    from deepconnotation import probe
+    from deepconnotation import mlp, probe
+    from deepconnotation.embeddings import Embeddings
 
-    probe.probe(folder, Path(args.data))
+    found = Embeddings.of(folder, Path(args.data))
+    probe.probe(found)
+    mlp.train(found, args.mlp)
 
 
-def embed(backbone: str, dataset: Path, folder: Path) -> None:
+def embed(backbone: str, dataset: Path, folder: Path, weights: str = "imagenet") -> None:
     """Write the embeddings of all pictures that are in a split.
 
     Args:
-        backbone: a run folder, or an architecture with ImageNet weights.
+        backbone: a run folder, or an architecture.
+        weights: of an architecture: "imagenet", or a file of them.
         dataset: a prepared data set; the pictures are given to the backbone at its size.
         folder: gets ids.csv (id, split, group, label), embeddings.npy (float32, a row a line of
             ids.csv) and embed.json.
@@ -63,18 +71,20 @@ def embed(backbone: str, dataset: Path, folder: Path) -> None:
     """
     import numpy as np
 
-    from deepconnotation import run
+    from deepconnotation import embeddings, run
     from deepconnotation.data import manifest, pipeline
 
     info = manifest.read_info(dataset)
     found = {s for s in manifest.read(dataset)["split"] if s}
-    parts = [pipeline.load(dataset, split) for split in SPLITS if split in found]
-    model = embedding_model(backbone, (info.height, info.width, 3), info.grey)
+    parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
+    model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights)
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
         "images": len(ids), "units": model.output_shape[-1], "weights": _digest(model),
+        "encoder": _described(backbone, weights),
     }  # fmt: skip
+    print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
     done = _done(folder, config)
     write_atomic(folder / "ids.csv", ids.to_csv(index=False, lineterminator="\n"))
     path = folder / "embeddings.npy"
@@ -102,7 +112,8 @@ def embed(backbone: str, dataset: Path, folder: Path) -> None:
 
 
 def embedding_model(
-    backbone: str, input_shape: tuple[int, int, int], grey: bool = False
+    backbone: str, input_shape: tuple[int, int, int], grey: bool = False,
+    weights: str = "imagenet",
 ) -> "keras.Model":
     """Return a model from pictures (batch, height, width, 3), 0..255, to (batch, units), float32.
 
@@ -122,34 +133,20 @@ def embedding_model(
     elif backbone in ARCHITECTURES:
         check_imagenet(backbone)
         model = registry.build(backbone, input_shape, 1, grey=grey)
-        registry.load_imagenet(backbone, model)
+        registry.load_imagenet(backbone, model, weights)
     else:
         raise UserError(f"{backbone}: neither a run folder nor an architecture "
                         f"({', '.join(ARCHITECTURES)})")  # fmt: skip
     return keras.Model(model.input, model.get_layer("embedding").output)
 
 
-def load(folder: str | Path) -> tuple["pd.DataFrame", "np.ndarray", dict]:
-    """Return ids.csv, embeddings.npy (memory-mapped) and embed.json of a finished folder.
+def _described(backbone: str, weights: str) -> str:
+    from deepconnotation import run
 
-    Raises:
-        UserError: when they are missing, unfinished or do not fit each other.
-    """
-    import numpy as np
-    import pandas as pd
-
-    folder = Path(folder)
-    try:
-        config = json.loads((folder / "embed.json").read_text("utf-8"))
-        ids = pd.read_csv(folder / "ids.csv", dtype=str, keep_default_na=False)
-        rows = np.load(folder / "embeddings.npy", mmap_mode="r")
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: no such file; expected the output of embed") from None
-    except ValueError as error:
-        raise UserError(f"{folder}: damaged ({error}); embed again") from None
-    if not config["done"] == config["images"] == len(ids) == len(rows):
-        raise UserError(f"{folder}: unfinished; give the embed command again")
-    return ids, rows, config
+    if backbone in ARCHITECTURES:
+        return f"{backbone} with the weights of {weights}"
+    config = run.load(backbone).config
+    return f"{config['arch']} trained on {config['data']['name']} ({backbone})"
 
 
 def _ids(parts: list) -> "pd.DataFrame":

@@ -14,15 +14,16 @@ def _(default, text, choices=None, metavar=None, kind=None):
                                             "kind": kind})  # fmt: skip
 
 
-def _widths(text: str) -> tuple[int, ...]:
-    """Return the numbers of "4096,256"."""
-    widths = tuple(int(word) for word in text.split(",") if word.strip())
-    if not all(1 <= width <= 65_536 for width in widths):
+def widths(text: str) -> tuple[int, ...]:
+    """Return the numbers of "4096,256"; for argparse.
+
+    Raises:
+        ValueError: when they are not numbers from 1 to 65,536.
+    """
+    found = tuple(int(word) for word in text.split(",") if word.strip())
+    if not all(1 <= width <= 65_536 for width in found):
         raise ValueError
-    return widths
-
-
-_widths.__name__ = "list of widths"  # argparse quotes it
+    return found
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Settings:
     pooling: str = _("avg", "how a transferred net's last map becomes features: its mean, or all "
                             "of it", ("avg", "flatten"))  # fmt: skip
     head: tuple[int, ...] = _((), "units of hidden layers in a transferred net's head, like "
-                                  "4096,256", metavar="N,N", kind=_widths)  # fmt: skip
+                                  "4096,256", metavar="N,N", kind=widths)  # fmt: skip
     freeze_until: str = _("", "layer, or beginning of layers' names like block3, up to which "
                               "nothing learns", metavar="LAYER")  # fmt: skip
     head_epochs: int = _(0, "first epochs, in which only the layers after the embedding learn; "

@@ -146,10 +146,10 @@ def _start_teacher(folder: str, data: Path) -> dict:
     Raises:
         UserError: when it was not fitted on this data set's training pictures, and on them alone.
     """
-    from deepconnotation import embed
+    from deepconnotation import embeddings
     from deepconnotation.data import manifest
 
-    ids, _, config = embed.load(folder)
+    ids, _, config = embeddings.load(folder)
     theirs, table = set(ids.loc[ids["split"] == "train", "id"]), manifest.read(data)
     ours = set(table.loc[table["split"] == "train", "id"])
     if theirs != ours:

@@ -10,14 +10,15 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from deepconnotation import embed, fit, probe, run, train
+from deepconnotation import embed, embeddings, fit, probe, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline, prepare
-from deepconnotation.models import registry
+from deepconnotation.models import embedding_mlp, registry
 from deepconnotation.settings import Settings
 
 
@@ -30,7 +31,7 @@ def embedded(toy_run, toy_data, tmp_path_factory):
 
 
 def test_rows_are_the_models_embeddings_in_the_order_of_ids(embedded, toy_run, toy_data):
-    ids, rows, config = embed.load(embedded)
+    ids, rows, config = embeddings.load(embedded)
     table = manifest.read(toy_data).set_index("id").loc[ids["id"]]
     assert len(table) == len(rows) == 80 and (table["label"].values == ids["label"].values).all()
     assert (table["split"].values == ids["split"].values).all() and config["units"] == 64
@@ -43,7 +44,7 @@ def test_rows_are_the_models_embeddings_in_the_order_of_ids(embedded, toy_run, t
 
 
 def test_probe_is_scikit_learns(embedded, toy_run):
-    ids, rows, _ = embed.load(embedded)
+    ids, rows, _ = embeddings.load(embedded)
     figures = json.loads((embedded / "metrics.json").read_text())
     fit_rows, test = (np.flatnonzero(ids["split"] == s) for s in ("train", "test"))
     scale = StandardScaler().fit(rows[fit_rows])
@@ -55,6 +56,35 @@ def test_probe_is_scikit_learns(embedded, toy_run):
     ours = table[[f"p_{c}" for c in model.classes_]].to_numpy()
     assert np.allclose(ours, expected, atol=0.01)
     assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
+
+
+def test_the_classifier_beside_the_probe(embedded):
+    ids, rows, _ = embeddings.load(embedded)
+    figures = json.loads((embedded / "mlp-metrics.json").read_text())
+    table = pd.read_csv(embedded / "mlp-predictions.csv")
+    assert table["id"].tolist() == ids.loc[ids["split"] == "test", "id"].tolist()
+    assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
+    model = keras.saving.load_model(embedded / "mlp.keras", safe_mode=True)
+    logits = np.asarray(model(rows[ids["split"] == "test"]))
+    ours = table[[c for c in table.columns if c.startswith("p_")]].to_numpy()
+    assert np.allclose(ours, softmax(logits, axis=1), atol=1e-5)
+    train = rows[ids["split"] == "train"]
+    scaled = (train - train.mean(axis=0)) / np.sqrt(train.var(axis=0))
+    normalised = np.asarray(model.get_layer("normalise")(train))
+    used = train.std(axis=0) > 1e-3
+    assert np.allclose(normalised[:, used], scaled[:, used], atol=1e-3)
+
+
+def test_the_originals_classifier():
+    """Facts B: 1024-25-12-8, ReLU, Xavier, zero biases."""
+    model = embedding_mlp.build(1024, 8)
+    assert model.count_params() == 1025 * 25 + 26 * 12 + 13 * 8 == 26_041
+    assert f"{26_041:,}" in embedding_mlp.__doc__
+    for layer, inputs in zip(model.layers[1:], (1024, 25, 12), strict=True):
+        kernel, bias = layer.get_weights()
+        limit = np.sqrt(6 / (inputs + len(bias)))  # Glorot and Bengio 2010
+        assert 0.9 * limit < np.abs(kernel).max() <= limit and not bias.any()
+    assert [layer.activation.__name__ for layer in model.layers[1:]] == ["relu", "relu", "linear"]
 
 
 def test_training_pictures_are_answered_by_probes_that_did_not_see_them():
@@ -85,7 +115,7 @@ def test_killed_and_given_again_the_array_is_equal(toy_run, toy_data, embedded, 
     job.wait()
     assert 0 < json.loads(state.read_text())["done"] < 80, "killed too late"
     subprocess.run(command, check=True, capture_output=True)
-    found, expected = (embed.load(folder) for folder in (tmp_path / "killed", embedded))
+    found, expected = (embeddings.load(folder) for folder in (tmp_path / "killed", embedded))
     assert found[0].equals(expected[0]) and np.allclose(found[1], expected[1], atol=1e-5)
 
 
@@ -101,7 +131,7 @@ def test_what_does_not_fit_is_refused(embedded, toy_run, toy_source, toy_data, t
     with pytest.raises(UserError, match="takes 16x16 pixels, the data set has 24x24"):
         embed.embed(str(toy_run.path), larger, tmp_path / "a")
     with pytest.raises(UserError, match="expected the output of embed"):
-        embed.load(tmp_path / "none")
+        embeddings.load(tmp_path / "none")
     with pytest.raises(UserError, match="--teacher .* was fitted on other pictures"):
         train.start("resnet18", larger, tmp_path / "r", Settings(epochs=1, width=4),
                     teacher=str(embedded))  # fmt: skip

@@ -130,16 +130,20 @@ def load_imagenet(arch: str, model: "keras.Model", weights: str = "imagenet") ->
     _family(resolve(arch)).load_imagenet(model, weights)
 
 
+def pretrained() -> list[str]:
+    """Return the architectures that have weights from elsewhere."""
+    return [name for name, family in ARCHITECTURES.items() if family in PRETRAINED]
+
+
 def check_imagenet(arch: str) -> None:
     """Refuse an architecture that has no ImageNet weights.
 
     Raises:
         UserError: naming those that have.
     """
-    if ARCHITECTURES[resolve(arch)] not in PRETRAINED:
-        have = [name for name, family in ARCHITECTURES.items() if family in PRETRAINED]
+    if resolve(arch) not in pretrained():
         raise UserError(f"--weights imagenet: there are none for --arch {arch} (only for "
-                        f"{', '.join(have)})")  # fmt: skip
+                        f"{', '.join(pretrained())})")  # fmt: skip
 
 
 def _family(name: str):

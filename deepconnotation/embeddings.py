@@ -1,0 +1,117 @@
+"""A finished folder of `embed`: rows, labels and splits, and how answers on them are written."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepconnotation import metrics, run
+from deepconnotation.console import UserError, write_atomic
+from deepconnotation.data import manifest
+from deepconnotation.evaluate import as_text, spreadsheet_safe
+
+SPLITS = ("train", "dev", "test")
+
+
+def load(folder: str | Path) -> tuple[pd.DataFrame, np.ndarray, dict]:
+    """Return ids.csv, embeddings.npy (memory-mapped) and embed.json of a finished folder.
+
+    Raises:
+        UserError: when they are missing, unfinished or do not fit each other.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "embed.json").read_text("utf-8"))
+        ids = pd.read_csv(folder / "ids.csv", dtype=str, keep_default_na=False)
+        rows = np.load(folder / "embeddings.npy", mmap_mode="r")
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: no such file; expected the output of embed") from None
+    except ValueError as error:
+        raise UserError(f"{folder}: damaged ({error}); embed again") from None
+    if not config["done"] == config["images"] == len(ids) == len(rows):
+        raise UserError(f"{folder}: unfinished; give the embed command again")
+    return ids, rows, config
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of a data set, with its labels.
+
+    Attributes:
+        folder: output of `embed`.
+        dataset: the data set it was made from.
+        info: of the data set.
+        ids: id, split, group and label, a row a picture.
+        rows: float32 (n, units).
+        labels: int64 (n,), indices into `info.classes`.
+        config: what embed.json says.
+    """
+
+    folder: Path
+    dataset: Path
+    info: manifest.DatasetInfo
+    ids: pd.DataFrame
+    rows: np.ndarray
+    labels: np.ndarray
+    config: dict
+
+    @classmethod
+    def of(cls, folder: Path, dataset: Path) -> "Embeddings":
+        """Read a folder.
+
+        Raises:
+            UserError: when the data set has changed, or has no training split.
+        """
+        ids, rows, config = load(folder)
+        if manifest.fingerprint(dataset) != config["fingerprint"]:
+            raise UserError(f"{dataset} has changed since {folder} was made; embed again")
+        if not (ids["split"] == "train").any():
+            raise UserError(f"{dataset} has no training split; make one with data_tools/split.py")
+        info = manifest.read_info(dataset)
+        labels = ids["label"].map({c: i for i, c in enumerate(info.classes)}).to_numpy()
+        return cls(folder, dataset, info, ids, rows, labels, config)
+
+    def where(self, split: str) -> np.ndarray:
+        """Return the row numbers of a split."""
+        return np.flatnonzero(self.ids["split"] == split)
+
+    def write(self, name: str, split: str, probabilities: np.ndarray) -> None:
+        """Write predictions.
+
+        Args:
+            name: of the CSV file.
+            split: whose rows are told.
+            probabilities: (rows, classes).
+        """
+        classes = self.info.classes
+        table = self.ids.iloc[self.where(split)].drop(columns="split").map(spreadsheet_safe)
+        columns = {f"p_{c}": probabilities[:, i].round(6) for i, c in enumerate(classes)}
+        table["predicted"] = [classes[i] for i in probabilities.argmax(axis=1)]
+        table["confidence"] = probabilities.max(axis=1).round(6)
+        table = pd.concat([table.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+        write_atomic(self.folder / name, table.to_csv(index=False))
+
+    def measure(self, name: str, probabilities: np.ndarray, **about) -> dict:
+        """Write and print the figures of the test split.
+
+        Args:
+            name: of the JSON file.
+            probabilities: (test rows, classes).
+            **about: what else the file says.
+        """
+        train, test = self.where("train"), self.where("test")
+        majority = int(np.bincount(self.labels[train]).argmax())
+        summary = {
+            "split": "test", "data": str(self.dataset), "fingerprint": self.config["fingerprint"],
+            "date": run.now(), "drawn": self.info.drawn, **about,
+            "majority_class": self.info.classes[majority],
+            **metrics.summarise(
+                self.labels[test], probabilities.argmax(axis=1), self.info.classes, majority,
+                self.ids["group"].iloc[test].tolist(),
+            ),
+        }  # fmt: skip
+        write_atomic(self.folder / name, json.dumps(summary, indent=2) + "\n")
+        print(as_text(summary))
+        return summary
