@@ -42,7 +42,7 @@ def build(
 
     Args:
         arch: "efficientnet_lite0".
-        input_shape: (height, width, 3); 224x224 as published, any size from 32 works.
+        input_shape: (height, width, 3); 224x224 as published, any size works.
         classes: number of classes.
         grey: look at the luma only, given to all three channels.
         head: units of hidden layers between the features and the logits (published: none).

@@ -36,7 +36,7 @@ OPTIONS = {
 }  # fmt: skip
 #: Smallest side of the pictures, pixels, where it is not 1; below it some layer has no output.
 SMALLEST = {"vgg": 46, "inception_v3": 75, **dict.fromkeys(
-    ("vgg16", "resnet50_imagenet", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0"), 32
+    ("vgg16", "resnet50_imagenet", "mobilenet_v2", "efficientnet_b0"), 32
 )}  # fmt: skip
 #: Modules with a `load_imagenet(model, weights)`.
 PRETRAINED = ("efficientnet_lite", "transfer", "show_and_tell")
