@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from deepconnotation.console import write_atomic
 from deepconnotation.data.pipeline import Split
 from deepconnotation.metrics import SCALARS
+from deepconnotation.models import figure
 from deepconnotation.page import escape, figure_image, gallery, number, page, section, table
 from deepconnotation.run import Run
 
@@ -39,6 +40,7 @@ def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> 
         section("Per class", _per_class(summary)),
         section("Confusion matrix", _confusion(summary, found.classes)),
         section("Training", _curves(found)),
+        section("Model", _model(found)),
         section("Most confident errors", _errors(part, probabilities, found.classes)),
         section("Data", _data(config, found.classes)),
         section("How to repeat it", _repeat(config, summary)),
@@ -130,6 +132,14 @@ def _curves(found: Run) -> str:
     note = ("<p>The training loss includes regularisation and is taken on augmented pictures with "
             "dropout, so it may lie above the dev loss.</p>")  # fmt: skip
     return figure_image(figure, alt) + note
+
+
+def _model(found: Run) -> str:
+    names = ", ".join(
+        f"{name} with {parameters:,} parameters"
+        for name, _, _, parameters in figure.stages(found.model) if parameters
+    )  # fmt: skip
+    return figure_image(figure.draw(found.model), f"The stages of {found.model.name}: {names}")
 
 
 def _errors(part: Split, probabilities: np.ndarray, classes: list[str]) -> str:

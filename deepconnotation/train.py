@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 
-from deepconnotation.console import UserError, argument_parser, run_command
+from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 from deepconnotation.models.registry import (
     ARCHITECTURES,
     build,
@@ -21,6 +21,7 @@ from deepconnotation.models.registry import (
     options,
     resolve,
 )
+from deepconnotation.presets import PRESETS
 from deepconnotation.settings import Settings
 
 TOY_DATA = Path("data/toy")
@@ -32,6 +33,8 @@ IMAGENET = "imagenet"
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__, prog="python -m deepconnotation.train")
     add = parser.add_argument
+    add("--preset", choices=PRESETS, help="settings of an original project; other flags change "
+        "them")  # fmt: skip
     add("--arch", default="resnet", help=f"resnet or one of {', '.join(ARCHITECTURES)}")
     add("--data", metavar="DIR", help="prepared data set (default: the embedded drawn set)")
     add("--run", metavar="DIR", help="folder of the run (default snapshots/ARCH-TIME)")
@@ -40,6 +43,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "another run, or from ImageNet's, or from a file of them [none]")  # fmt: skip
     add("--teacher", metavar="DIR", help="output of embed, whose linear probe's answers on the "
         "training pictures are learned beside the labels (Hinton et al. 2015)")  # fmt: skip
+    add("--plot", action="store_true", help="write the architecture into the run folder: a figure, "
+        "model.png, and a line a layer, model.txt")  # fmt: skip
     add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
     group = parser.add_argument_group("settings (default in brackets)")
     for f in fields(Settings):
@@ -52,20 +57,26 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             group.add_argument(flag, type=f.metadata["kind"], default=f.default,
                                metavar=f.metadata["metavar"], choices=f.metadata["choices"],
                                help=f.metadata["help"] + default)  # fmt: skip
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.preset:
+        given = sys.argv[1:] if arguments is None else arguments
+        args = parser.parse_args([*shlex.split(PRESETS[args.preset]), *given])
+    return args
 
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if args.resume:
-        return resume(args.resume, args.tensorboard)
+        return resume(args.resume, args.tensorboard, args.plot)
     settings = Settings.from_dict(vars(args))
     settings.check()
     arch = resolve(args.arch)
     data = Path(args.data) if args.data else drawn_set()
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(args.run) if args.run else Path("snapshots") / f"{arch}-{stamp}"
-    return start(arch, data, folder, settings, args.weights, args.teacher, args.tensorboard)
+    return start(
+        arch, data, folder, settings, args.weights, args.teacher, args.tensorboard, args.plot
+    )
 
 
 def drawn_set() -> Path:
@@ -81,7 +92,7 @@ def drawn_set() -> Path:
 
 def start(
     arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
-    teacher: str | None = None, tensorboard: bool = False,
+    teacher: str | None = None, tensorboard: bool = False, plot: bool = False,
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
     from deepconnotation import backend, run
@@ -110,7 +121,7 @@ def start(
                        for s in counts.index.levels[0]},
         },
     }  # fmt: skip
-    return _train(run.create(folder, config), settings, tensorboard)
+    return _train(run.create(folder, config), settings, tensorboard, plot)
 
 
 def _start_weights(arch: str, folder: str, data: Path) -> dict:
@@ -159,7 +170,7 @@ def _start_teacher(folder: str, data: Path) -> dict:
     return {"folder": folder, "backbone": config["backbone"], "data": config["data"]}
 
 
-def resume(folder: str, tensorboard: bool = False) -> int:
+def resume(folder: str, tensorboard: bool = False, plot: bool = False) -> int:
     """Go on with a run as if it had never stopped; return the exit status."""
     from deepconnotation import backend, run
     from deepconnotation.data import manifest
@@ -175,10 +186,10 @@ def resume(folder: str, tensorboard: bool = False) -> int:
         raise UserError(f"{data['path']} has changed since {folder} was started; train anew")
     settings = Settings.from_dict(found.config["settings"])
     backend.set_precision(found.config["precision"])
-    return _train(found.update(state="running"), settings, tensorboard)
+    return _train(found.update(state="running"), settings, tensorboard, plot)
 
 
-def _train(found, settings: Settings, tensorboard: bool) -> int:
+def _train(found, settings: Settings, tensorboard: bool, plot: bool) -> int:
     from deepconnotation.backend import keras, tf
     from deepconnotation.data import pipeline
     from deepconnotation.evaluate import evaluate
@@ -207,6 +218,8 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
         print("There is no dev split: the last epoch's weights are kept, nothing is chosen.")
     if tensorboard:
         trainer.log_to_tensorboard()
+    if plot:
+        _plot(model, found.path)
     try:
         found = trainer.fit()
     except Diverged as error:
@@ -215,6 +228,14 @@ def _train(found, settings: Settings, tensorboard: bool) -> int:
         return DIVERGED
     evaluate(found, Path(data["path"]), "test" if "test" in counts else "dev")
     return 0
+
+
+def _plot(model, folder: Path) -> None:
+    from deepconnotation.models import figure
+
+    figure.draw(model).savefig(folder / "model.png", dpi=150)
+    write_atomic(folder / "model.txt", figure.summary(model))
+    print(f"the architecture is in {folder / 'model.png'} and {folder / 'model.txt'}")
 
 
 def _taught(folder: str, train, classes: list[str]):
