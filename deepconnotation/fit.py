@@ -203,8 +203,8 @@ class Trainer:
         step = self._head_step if p.epoch < self.settings.head_epochs else self._step
         what = f"epoch {p.epoch + 1}/{self.settings.epochs}, steps"
         with progress(what, self.steps, p.step) as advance:
+            started = time.monotonic()  # waiting for the batch is part of a step's time
             for images, labels in self._batches(order):
-                started = time.monotonic()
                 targets = self.targets[order[p.step * size : (p.step + 1) * size]]
                 # mixup draws from another stream than the augmentation of the same step
                 seed = tf.constant([~self.settings.seed, p.epoch * 1_000_000 + p.step], tf.int64)
@@ -213,7 +213,8 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} at epoch {p.epoch + 1}, step {p.step + 1}")
                 n = len(labels)
-                new = (loss * n, right, n, time.monotonic() - started)
+                now = time.monotonic()
+                new, started = (loss * n, right, n, now - started), now
                 p.sums = [a + b for a, b in zip(p.sums, new, strict=True)]
                 p.step += 1
                 advance(1)
@@ -235,10 +236,12 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings
+        started = time.monotonic()
         values = self._evaluate()
         if not math.isfinite(values.get("val_loss", 0.0)):
             raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
         loss, right, n, seconds = p.sums
+        seconds += time.monotonic() - started
         p.history.append({
             "epoch": p.epoch + 1, "learning_rate": float(self.optimizer.learning_rate),
             "loss": loss / n, "accuracy": right / n, **values, "seconds": round(seconds, 2),

@@ -109,6 +109,24 @@ def test_mixed_up_run_folders_are_refused(toy_run, tmp_path, change, message):
         run.load(tmp_path).model  # noqa: B018
 
 
+class Foreign(keras.layers.Layer):
+    """A layer that no package registers."""
+
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize("layer", [lambda: keras.layers.Lambda(lambda x: x), Foreign])
+def test_models_with_code_of_their_own_are_refused(toy_run, tmp_path, layer):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Flatten()(layer()(inputs))
+    keras.Model(inputs, keras.layers.Dense(8)(x)).save(tmp_path / "model.keras")
+    digest = run.file_sha256(tmp_path / "model.keras")
+    (tmp_path / "run.json").write_text(json.dumps({**toy_run.config, "model_sha256": digest}))
+    with pytest.raises(UserError, match="model.keras: not a loadable model"):
+        run.load(tmp_path).model  # noqa: B018
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}'])
 def test_damaged_run_json_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepconnotation.backend import keras, tf
-from deepconnotation.models import registry
+from deepconnotation.models import heads, registry
 
 #: name -> (side of the picture, classes, options, parameters, where that figure is from)
 PARAMETERS = {
@@ -107,3 +107,17 @@ def test_round_trip_of_all_in_a_fresh_process(tmp_path):
     for name, values in expected.items():
         got = np.load(tmp_path / f"{name}.out.npy")
         assert np.allclose(got, values, atol=1e-4 * max(np.abs(values).max(), 1)), name
+
+
+@pytest.mark.parametrize(
+    ("arch", "until", "last"),
+    [("resnet18", "stage2", "stage2_block2_add"), ("vgg16", "block3", "block3_pool"),
+     ("efficientnet_b0", "block2", "block2b_add"), ("inception_v3", "mixed3", "mixed3"),
+     ("mobilenet_v2", "block_1", "block_1_project_BN")],
+)  # fmt: skip
+def test_a_block_is_frozen_to_its_last_layer(arch, until, last):
+    model = small(arch)
+    heads.freeze_until(model, until)
+    frozen = [layer.name for layer in model.layers if not layer.trainable]
+    names = [layer.name for layer in model.layers]
+    assert frozen == names[: names.index(last) + 1]

@@ -1,6 +1,7 @@
 """What stands on a backbone's features, and which layers learn."""
 
 import difflib
+import re
 
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
@@ -47,13 +48,15 @@ def freeze_until(model: keras.Model, until: str) -> None:
 
     Args:
         model: of the registry.
-        until: a layer's name, or the beginning of several ("block3"), of which the last counts.
+        until: a layer's name, or a block's ("block3" of block3_conv1 and of block3a_bn), whose last
+            layer counts.
 
     Raises:
         UserError: when there is no such layer, or nothing would be left to learn.
     """
     names = [layer.name for layer in model.layers]
-    matches = [i for i, name in enumerate(names) if name == until or name.startswith(f"{until}_")]
+    block = re.compile(rf"{re.escape(until)}([a-z]?_|$)")
+    matches = [i for i, name in enumerate(names) if block.match(name)]
     if not matches:
         near = difflib.get_close_matches(until, names, n=1, cutoff=0)[0]
         raise UserError(f"--freeze-until {until!r}: no such layer; the nearest is {near!r}")
