@@ -139,7 +139,14 @@ class Trainer:
         if teacher is not None:
             share = settings.teacher_share
             self.targets = (1 - share) * self.targets + share * teacher.astype(np.float32)
-        self.class_weights = tf.constant(balance.class_weights(settings.class_weights, counts))
+        self.objective = losses.objective(
+            run.classes, counts, settings.focal, settings.logit_adjustment, settings.polarity,
+            settings.wheel,
+        )  # fmt: skip
+        bound = balance.learned_bound(settings.class_weights)
+        self.learned = losses.LearnedWeights(counts, bound) if bound else None
+        if not self.learned:
+            self.class_weights = tf.constant(balance.class_weights(settings.class_weights, counts))
         self.augmentation = augment.Augmentation(
             settings.flip, settings.shift, settings.rotate, settings.zoom, settings.cutout,
             settings.contrast,
@@ -167,10 +174,13 @@ class Trainer:
             images, targets = augment.mixup(images, targets, self.settings.mixup, seed)
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
-            loss = tf.reduce_mean(losses.cross_entropy(targets, logits, self.class_weights))
+            weights = self.learned.variable if self.learned else self.class_weights
+            loss = tf.reduce_mean(self.objective(targets, logits, weights))
             penalty = tf.add_n(self.model.losses) if self.model.losses else 0.0
             scaled = self.optimizer.scale_loss(loss + penalty)
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        if self.learned:
+            self.learned.update(targets, self.objective(targets, logits, tf.ones(self.classes)))
         right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1) == labels, tf.float32))
         return loss + penalty, right
 
@@ -199,7 +209,9 @@ class Trainer:
 
     def _run_epoch(self, interrupted: Callable[[], bool]) -> None:
         p, size = self.progress, self.settings.batch
-        order = epoch_order(len(self.train_split.labels), self.settings.seed, p.epoch)
+        order = epoch_order(
+            self.train_split.labels, self.settings.seed, p.epoch, self.settings.balanced_sampling
+        )
         step = self._head_step if p.epoch < self.settings.head_epochs else self._step
         what = f"epoch {p.epoch + 1}/{self.settings.epochs}, steps"
         with progress(what, self.steps, p.step) as advance:
@@ -246,6 +258,10 @@ class Trainer:
             "epoch": p.epoch + 1, "learning_rate": float(self.optimizer.learning_rate),
             "loss": loss / n, "accuracy": right / n, **values, "seconds": round(seconds, 2),
         })  # fmt: skip
+        if self.learned:
+            names = (f"weight_{name}" for name in self.run.classes)
+            weights = self.learned.variable.numpy().round(4).tolist()
+            p.history[-1] |= dict(zip(names, weights, strict=True))
         p.epoch, p.step, p.sums = p.epoch + 1, 0, [0.0] * 4
         if not values or p.stopping.update(values[s.monitor]):
             p.best_epoch = p.epoch
@@ -332,7 +348,8 @@ class Trainer:
         os.replace(partial, self.run.path / "model.keras")
 
     def _variables(self) -> list:
-        return [*self.model.variables, *self.optimizer.variables]
+        learned = [self.learned.variable] if self.learned else []
+        return [*self.model.variables, *self.optimizer.variables, *learned]
 
     def save(self) -> None:
         """Write last/state.npz."""

@@ -49,8 +49,16 @@ class Settings:
     clip: float = _(5.0, "largest norm of all gradients together; 0 leaves them alone")
     label_smoothing: float = _(0.0, "probability spread over all classes")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
-    class_weights: str = _("none", "none, inverse, sqrt, effective[:BETA], or one number a class",
-                           metavar="W")  # fmt: skip
+    class_weights: str = _("none", "none, inverse, sqrt, effective[:BETA], learned[:BOUND], or one "
+                                   "number a class", metavar="W")  # fmt: skip
+    focal: float = _(0.0, "gamma of the focal loss; 0 is off")
+    logit_adjustment: float = _(0.0, "times the logarithm of the classes' shares is added to the "
+                                     "logits in the loss; 0 is off, 1 evens the classes")
+    balanced_sampling: float = _(0.0, "draw classes equally often, but no class more than N times "
+                                      "as often as it occurs; 0 is off", metavar="N")  # fmt: skip
+    polarity: float = _(0.0, "share by which a picture's loss grows where its answer has the wrong "
+                             "polarity")
+    wheel: float = _(0.0, "weight of the expected distance on Mikels' wheel in the loss")
     teacher_share: float = _(0.7, "of the teacher's answer in the target; the rest is the label")
     flip: bool = _(True, "mirror half of the training pictures")
     shift: float = _(0.1, "largest random move, share of the side")
@@ -98,7 +106,9 @@ class Settings:
             "teacher_share": (0, 1),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
-            "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "fine_tune": (1e-6, 1),
+            "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "focal": (0, 10),
+            "polarity": (0, 100), "wheel": (0, 100),
+            "logit_adjustment": (0, 10), "balanced_sampling": (0, 1e6), "fine_tune": (1e-6, 1),
             "warmup": (0, 100_000), "weight_decay": (0, 10),
             "plateau": (0, 100_000), "patience": (0, 100_000), "seed": (0, 2**31 - 1),
         }  # fmt: skip

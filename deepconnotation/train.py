@@ -95,12 +95,16 @@ def start(
     teacher: str | None = None, tensorboard: bool = False, plot: bool = False,
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
-    from deepconnotation import backend, run
+    from deepconnotation import backend, losses, run
     from deepconnotation.data import manifest
 
     options(arch, settings)
     info = manifest.read_info(data)
     counts = manifest.read(data).groupby(["split", "label"]).size()
+    if settings.polarity:
+        losses.polarities(info.classes)
+    if settings.wheel:
+        losses.wheel_distances(info.classes)
     config = {
         "arch": arch,
         "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),

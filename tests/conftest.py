@@ -44,7 +44,7 @@ def toy_run(toy_data, tmp_path_factory):
     from deepconnotation.settings import Settings
 
     folder = tmp_path_factory.mktemp("runs") / "toy"
-    settings = Settings(epochs=2, batch=16, width=8, rate=0.01)
+    settings = Settings(epochs=2, batch=16, width=8, rate=0.01, precision="float32")
     assert train.start("resnet18", toy_data, folder, settings) == 0
     return run.load(folder)
 

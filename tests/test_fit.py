@@ -90,6 +90,84 @@ def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after, head_epo
     assert whole.progress.factor == resumed.progress.factor < 1 or whole.progress.factor == 1
 
 
+@pytest.fixture
+def uneven(toy_data):
+    """The toy training pictures, one of the first class, two of the second, …, six of the last."""
+    part = pipeline.load(toy_data, "train")
+    wanted = [np.flatnonzero(part.labels == c)[: max(c - 1, 1)] for c in range(8)]
+    rows = np.concatenate(wanted)
+    return pipeline.Split(part.table.iloc[rows], part.images[rows], part.labels[rows])
+
+
+def softmax_gradient(logits, labels, weights=1.0):
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return np.broadcast_to(weights, 8)[labels][:, None] * (p - np.eye(8)[labels])
+
+
+def focal_gradient(logits, labels, gamma=2.0, step=1e-4):
+    """Of -(1 - p)^gamma log p, by differences."""
+
+    def loss(z):
+        p = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True))[np.arange(len(z)), labels]
+        return -((1 - p) ** gamma) * np.log(p)
+
+    columns = [loss(logits + step * e) - loss(logits - step * e) for e in np.eye(8)]
+    return np.stack(columns, axis=1) / (2 * step)
+
+
+COUNTS = np.array([1, 1, 1, 2, 3, 4, 5, 6])
+IMBALANCE = {
+    "plain": ({}, softmax_gradient),
+    "weights": ({"class_weights": "1,2,3,4,5,6,7,8"},
+                lambda z, y: softmax_gradient(z, y, np.arange(1.0, 9))),
+    "inverse": ({"class_weights": "inverse"},
+                lambda z, y: softmax_gradient(z, y, 23 / 8 / COUNTS)),
+    "focal": ({"focal": 2.0}, focal_gradient),
+    "adjusted": ({"logit_adjustment": 1.0},
+                 lambda z, y: softmax_gradient(z + np.log(COUNTS / 23), y)),
+    "sampling": ({"balanced_sampling": 100.0}, softmax_gradient),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMBALANCE)
+def test_remedies_for_imbalance_change_the_gradient(uneven, tmp_path, name):
+    """One step of SGD on tf.data moves the bias by -(1 + .9) rate times the gradient's mean."""
+    options, formula = IMBALANCE[name]
+    settings = Settings(epochs=1, batch=64, rate=0.1, warmup=0, schedule="constant", clip=0,
+                        flip=False, shift=0, **options)  # fmt: skip
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Flatten(name="embedding")(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(8, name="logits")(x))
+    order = pipeline.epoch_order(uneven.labels, 0, 0, settings.balanced_sampling)
+    if name == "sampling":
+        assert np.ptp(np.bincount(uneven.labels[order])) <= 1
+    logits = np.asarray(model(uneven.images[order].astype(np.float32)), np.float64)
+    expected = formula(logits, uneven.labels[order]).mean(axis=0)
+    found = run.create(tmp_path / "run", {
+        "arch": "linear", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
+        "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+    fit.Trainer(found, model, settings, uneven, None, say=lambda line: None).fit()
+    bias = model.get_layer("logits").bias.numpy()
+    assert np.allclose(bias, -1.9 * 0.1 * expected, atol=1e-5)
+    assert np.abs(expected).max() > 0.01
+
+
+def test_learned_class_weights_are_logged_saved_and_resumed(trainer):
+    settings = replace(SETTINGS, class_weights="learned:3")
+    made = trainer("learned", settings)
+    made.fit()
+    history = pd.read_csv(made.run.path / "history.csv")
+    logged = history[[f"weight_{c}" for c in "abcdefgh"]].to_numpy()
+    assert (logged > 1 / 3).all() and (logged < 3).all() and (logged[0] != logged[-1]).any()
+    assert np.allclose(logged.mean(axis=1), 1, atol=1e-3)  # six pictures a class
+    again = trainer("learned", settings)
+    assert (again.learned.variable.numpy() == made.learned.variable.numpy()).all()
+    with pytest.raises(UserError, match="learned:BOUND, a number above 1"):
+        trainer("wrong", replace(settings, class_weights="learned:.5"))
+
+
 def test_two_phases_train_the_head_and_then_all_at_a_lower_rate(trainer):
     settings = Settings(epochs=4, batch=16, head_epochs=2, fine_tune=0.1, rate=0.01, warmup=0,
                         schedule="constant")  # fmt: skip

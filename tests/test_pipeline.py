@@ -50,15 +50,31 @@ def test_last_partial_batch_is_kept_and_order_is_the_tables(toy_data):
 
 
 def test_shuffles_differ_by_epoch_and_repeat_with_the_seed(toy_data):
-    orders = [pipeline.epoch_order(48, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    labels = np.zeros(48, int)
+    orders = [pipeline.epoch_order(labels, *draw) for draw in ((0, 0), (0, 1), (1, 0))]
     assert all(sorted(o) == list(range(48)) for o in orders)
     assert not (orders[0] == orders[1]).all() and not (orders[0] == orders[2]).all()
-    assert (orders[0] == pipeline.epoch_order(48, 0, 0)).all()
+    assert (orders[0] == pipeline.epoch_order(labels, 0, 0)).all()
     part = pipeline.load(toy_data, "train")
     labels = np.concatenate([y for _, y in pipeline.batches(part, 20, orders[0])])
     assert (labels == part.labels[orders[0]]).all()
     rest = np.concatenate([y for _, y in pipeline.batches(part, 20, orders[0], skip=1)])
     assert (rest == labels[20:]).all()
+
+
+def test_balanced_epochs_draw_rare_classes_more_often_up_to_a_ceiling():
+    labels = np.repeat([0, 1, 2], [80, 16, 4])
+    even = np.bincount(labels[pipeline.epoch_order(labels, 0, 0, ceiling=100)])
+    assert even.tolist() == [33, 34, 33]
+    # At most three times their own share before all are made to sum to 100: 80, 48, 12 of 140.
+    order = pipeline.epoch_order(labels, 0, 0, ceiling=3)
+    assert np.bincount(labels[order]).tolist() == [57, 34, 9]
+    for label in (1, 2):  # no picture again before all of its class were drawn
+        times = np.bincount(order)[labels == label]
+        assert times.max() - times.min() <= 1
+    assert (order == pipeline.epoch_order(labels, 0, 0, ceiling=3)).all()
+    assert (order != pipeline.epoch_order(labels, 0, 1, ceiling=3)).any()
+
 
 
 SEED = tf.constant([0, 5], tf.int64)

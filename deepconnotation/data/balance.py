@@ -24,6 +24,7 @@ from deepconnotation.data.prepare import encode
 
 SCHEMES = ("none", "inverse", "sqrt", "effective")
 BETA = 0.9999  # of the effective number, as in Cui et al. 2019
+LEARNED_BOUND = 10.0  # times and over their mean, of weights that training finds
 STRENGTH = (0.8, 1.2)  # of contrast, colour and sharpness in synthesised copies
 _ENHANCERS = (ImageEnhance.Contrast, ImageEnhance.Color, ImageEnhance.Sharpness)
 
@@ -60,6 +61,21 @@ def class_weights(scheme: str, counts: Sequence[int]) -> np.ndarray:
     else:
         weights = present ** -{"none": 0.0, "inverse": 1.0, "sqrt": 0.5}[name]
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def learned_bound(scheme: str) -> float:
+    """Return the bound of "learned" or "learned:BOUND", class weights that training finds; or 0.
+
+    Raises:
+        UserError: when the bound is no number above 1.
+    """
+    name, _, bound = scheme.partition(":")
+    if name != "learned":
+        return 0.0
+    numbers = _numbers(bound or str(LEARNED_BOUND))
+    if len(numbers) != 1 or numbers[0] <= 1:
+        raise UserError(f"--class-weights {scheme!r}: expected learned:BOUND, a number above 1")
+    return float(numbers[0])
 
 
 def _numbers(text: str) -> np.ndarray:

@@ -82,9 +82,30 @@ def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) ->
         partial.unlink(missing_ok=True)
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of an epoch's pictures: int64 (count,), a permutation."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
+def epoch_order(labels: np.ndarray, seed: int, epoch: int, ceiling: float = 0.0) -> np.ndarray:
+    """Return the order of an epoch's pictures, int64 (n,).
+
+    Args:
+        labels: int64 (n,).
+        seed: of the run.
+        epoch: its number.
+        ceiling: 0 takes every picture once. Above, classes are drawn equally often, but none more
+            than about `ceiling` times as often as it occurs; an epoch stays as long as it was, and
+            a picture is drawn again only when all of its class were.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    if not ceiling:
+        return rng.permutation(len(labels))
+    counts = np.bincount(labels)
+    shares = np.minimum(counts.max(), ceiling * counts)
+    sizes = np.diff(np.round(np.cumsum(shares) / shares.sum() * len(labels)).astype(int), prepend=0)
+    drawn = []
+    for label in np.flatnonzero(sizes):
+        pictures = np.flatnonzero(labels == label)
+        rounds = -(-sizes[label] // len(pictures))
+        drawn.append(np.concatenate([rng.permutation(pictures) for _ in range(rounds)])
+                     [: sizes[label]])  # fmt: skip
+    return rng.permutation(np.concatenate(drawn))
 
 
 def batches(
