@@ -90,8 +90,7 @@ class EmotionSet:
 
     def polarity(self, label: str) -> int:
         """Return +1, -1 or 0; a merged class whose members differ is 0."""
-        signs = {POLARITY[m] for m in self.canonical(label).split("+")}
-        return signs.pop() if len(signs) == 1 else 0
+        return polarity_of(self.canonical(label))
 
     def merge(self, *merges: str) -> "EmotionSet":
         """Return the set with classes joined, each at the place of its first member.
@@ -189,6 +188,16 @@ def emotion_set(name: str, merges: Sequence[str] = (), drops: Sequence[str] = ()
     if name not in EMOTION_SETS:
         raise UserError(f"unknown emotion set {name!r}; there are {', '.join(EMOTION_SETS)}")
     return EMOTION_SETS[name].drop(*drops).merge(*merges)
+
+
+def polarity_of(name: str) -> int:
+    """Return +1, -1 or 0 of a class name; a merged one ("anger+fear") whose members differ is 0.
+
+    Raises:
+        KeyError: for a word that is not in `POLARITY`.
+    """
+    signs = {POLARITY[member] for member in name.split("+")}
+    return signs.pop() if len(signs) == 1 else 0
 
 
 def wheel_distance(a: str, b: str, polarity_penalty: int = 0) -> int:

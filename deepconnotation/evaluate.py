@@ -135,18 +135,20 @@ def spreadsheet_safe(text: str) -> str:
 
 def as_text(summary: dict) -> str:
     """Return the figures as an aligned table."""
-    from deepconnotation.metrics import SCALARS
+    from deepconnotation import metrics
 
     lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
              f"{summary['majority_class']}"]  # fmt: skip
     if summary["drawn"]:
         lines.append("drawn pictures: not an emotion result")
     lines.append(f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}")
-    for name in SCALARS:
+    for name in metrics.SCALARS:
         f = summary[name]
         interval = f"{f['low']:.3f} - {f['high']:.3f}"
         title = name.replace("_", " ")
         lines.append(f"{title:20}{f['value']:7.3f}   {interval:15}{f['majority']:9.3f}")
+    for name, value in summary["geometry"].items():
+        lines.append(f"{metrics.GEOMETRY[name]:20}{value:7.3f}")
     lines.append(f"{'class':20}{'precision':>10}{'recall':>10}{'F1':>10}{'pictures':>10}")
     for row in summary["per_class"]:
         cells = "".join(f"{'-' if row[k] is None else f'{row[k]:.3f}':>10}"

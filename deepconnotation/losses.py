@@ -7,7 +7,7 @@ import numpy as np
 
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
-from deepconnotation.emotions import POLARITY, WHEEL, wheel_distance
+from deepconnotation.emotions import POLARITY, WHEEL, polarity_of, wheel_distance
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,11 @@ def polarities(classes: Sequence[str]) -> np.ndarray:
     Raises:
         UserError: for a class of a data set's own, whose polarity nobody knows.
     """
-    signs = []
-    for name in classes:
-        members = name.split("+")
-        unknown = [m for m in members if m not in POLARITY]
-        if unknown:
-            raise UserError(f"--polarity: {unknown[0]!r} is neither pleasant nor unpleasant to us; "
-                            f"there are {', '.join(POLARITY)}")  # fmt: skip
-        found = {POLARITY[m] for m in members}
-        signs.append(found.pop() if len(found) == 1 else 0)
-    return np.array(signs)
+    try:
+        return np.array([polarity_of(name) for name in classes])
+    except KeyError as error:
+        raise UserError(f"--polarity: {error} is neither pleasant nor unpleasant to us; there are "
+                        f"{', '.join(POLARITY)}") from None  # fmt: skip
 
 
 def wheel_distances(classes: Sequence[str]) -> np.ndarray:

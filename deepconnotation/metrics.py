@@ -4,9 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deepconnotation.emotions import POLARITY, WHEEL, polarity_of, wheel_distance
+
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 SCALARS = ("accuracy", "balanced_accuracy", "macro_f1")
+#: name in metrics.json -> in words
+GEOMETRY = {"polarity_accuracy": "polarity accuracy", "ecc": "ECC (1 is perfect)", "emc": "EMC"}
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -63,7 +67,8 @@ def summarise(
 
     Returns:
         For metrics.json: "images"; a dictionary with "value", "low", "high" and "majority" for
-        each of `SCALARS`; "confusion_matrix"; "per_class"; "absent_classes".
+        each of `SCALARS`; "geometry", see `geometry`; "confusion_matrix"; "per_class";
+        "absent_classes".
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     matrix = confusion_matrix(labels, predicted, len(classes))
@@ -78,11 +83,38 @@ def summarise(
             "value": float(values[name]), "low": float(low), "high": float(high),
             "majority": float(baselines[name]),
         }  # fmt: skip
+    summary["geometry"] = geometry(matrix, classes)
     summary["confusion_matrix"] = matrix.tolist()
     summary["per_class"] = _per_class(matrix, classes)
     summary["absent_classes"] = [c for c, n in zip(classes, matrix.sum(axis=1), strict=True)
                                  if n == 0]  # fmt: skip
     return summary
+
+
+def geometry(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """Return how far apart true and predicted emotions are.
+
+    Args:
+        matrix: int (classes, classes), rows are true classes.
+        classes: their names.
+
+    Returns:
+        "polarity_accuracy", the share of pictures whose answer has the label's sign, where all
+        signs are known; and where all classes are on Mikels' wheel, with D the wheel distance plus
+        3 where signs differ: "ecc", the mean of D over all pictures (1 is perfect), and "emc", the
+        mean of D - 1 over the errors (emotion confusion confidence, emotion misclassification).
+    """
+    found = {}
+    total = max(matrix.sum(), 1)
+    if all(m in POLARITY for name in classes for m in name.split("+")):
+        signs = np.array([polarity_of(name) for name in classes])
+        found["polarity_accuracy"] = float(matrix[signs[:, None] == signs].sum() / total)
+    if {*classes} <= {*WHEEL}:
+        distance = np.array([[wheel_distance(a, b, 3) for b in classes] for a in classes])
+        errors = matrix * (1 - np.eye(len(classes)))
+        found["ecc"] = float((matrix * distance).sum() / total)
+        found["emc"] = float((errors * (distance - 1)).sum() / max(errors.sum(), 1))
+    return found
 
 
 def _resampled(

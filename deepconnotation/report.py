@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from deepconnotation.console import write_atomic
 from deepconnotation.data.pipeline import Split
-from deepconnotation.metrics import SCALARS
+from deepconnotation.metrics import GEOMETRY, SCALARS
 from deepconnotation.models import figure
 from deepconnotation.page import escape, figure_image, gallery, number, page, section, table
 from deepconnotation.run import Run
@@ -78,6 +78,8 @@ def _figures(summary: dict) -> str:
             name.replace("_", " "), number(f["value"]),
             f"{f['low']:.3f} to {f['high']:.3f}", number(f["majority"]),
         ])  # fmt: skip
+    for name, value in summary["geometry"].items():
+        rows.append([GEOMETRY[name], number(value), "", ""])
     return table(["", "value", "95 % interval", "majority baseline"], rows)
 
 

@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from deepconnotation import metrics
+from deepconnotation.emotions import FI
 
 CLASSES = ["a", "b", "c"]
 
@@ -71,3 +72,21 @@ def test_people_make_the_interval_wider():
     # The standard error grows by the square root of the cluster size, 4.47.
     assert 3.3 < width(people) / width(None) < 5.6
     assert width([""] * 1000) == width(None)
+
+
+def test_geometry_by_hand():
+    """Four amusing pictures: two right, one called contentment, one called anger (both one step
+    off, anger with the other sign); an angry one called fear (three steps, same sign)."""
+    matrix = np.zeros((8, 8), int)
+    index = {name: i for i, name in enumerate(FI.classes)}
+    for true, predicted, n in (("amusement", "amusement", 2), ("amusement", "contentment", 1),
+                               ("amusement", "anger", 1), ("anger", "fear", 1)):  # fmt: skip
+        matrix[index[true], index[predicted]] = n
+    found = metrics.geometry(matrix, FI.classes)
+    assert found == {
+        "polarity_accuracy": pytest.approx(4 / 5),
+        "ecc": pytest.approx((1 + 1 + 2 + (2 + 3) + 4) / 5),
+        "emc": pytest.approx((1 + (1 + 3) + 3) / 3),
+    }
+    assert metrics.geometry(np.eye(2), ["neutral", "joy"]) == {}
+    assert metrics.geometry(np.eye(2), ["neutral", "sadness"]) == {"polarity_accuracy": 1.0}
