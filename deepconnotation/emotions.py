@@ -5,7 +5,7 @@ names: FI and EmoSet hold the same eight emotions in different orders.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -38,6 +38,11 @@ ALIASES = {
     "sad": "sadness", "unhappy": "sadness",
     "surprised": "surprise", "surprising": "surprise",
 }  # fmt: skip
+
+
+def places(classes: Sequence[str]) -> dict[str, int]:
+    """Return for every class, and every member of a merged one, its place among the classes."""
+    return {m: i for i, name in enumerate(classes) for m in (name, *name.split("+"))}
 
 
 class UnknownLabel(UserError):
@@ -81,7 +86,7 @@ class EmotionSet:
     @cached_property
     def _ids(self) -> dict[str, int]:
         """Every word for a class -> its index; a class of the set's own goes before an alias."""
-        members = {m: i for i, name in enumerate(self.classes) for m in (name, *name.split("+"))}
+        members = places(self.classes)
         return {**{a: members[c] for a, c in ALIASES.items() if c in members}, **members}
 
     def canonical(self, label: str, where: str = "") -> str:
@@ -188,6 +193,17 @@ def emotion_set(name: str, merges: Sequence[str] = (), drops: Sequence[str] = ()
     if name not in EMOTION_SETS:
         raise UserError(f"unknown emotion set {name!r}; there are {', '.join(EMOTION_SETS)}")
     return EMOTION_SETS[name].drop(*drops).merge(*merges)
+
+
+def merged(classes: Sequence[str], merges: Sequence[str]) -> list[str]:
+    """Return class names, of a data set's own perhaps, with some joined; see `EmotionSet.merge`."""
+    return list(EmotionSet("these classes", tuple(classes), "").merge(*merges).classes)
+
+
+def numbered(labels: Iterable[str], classes: Sequence[str]) -> list[int]:
+    """Return the place of each label among classes, of which some may be merged from labels."""
+    known = places(classes)
+    return [known[label.partition("+")[0]] for label in labels]
 
 
 def polarity_of(name: str) -> int:

@@ -2,18 +2,20 @@
 
     python -m deepconnotation.evaluate snapshots/faces
     python -m deepconnotation.evaluate snapshots/faces --split dev
+    python -m deepconnotation.evaluate snapshots/fi --merge anger+fear
 
 Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
-predictions.csv and report.html into the run folder (for another split than test, metrics-SPLIT.json
-and predictions-SPLIT.csv).
+predictions.csv and report.html into the run folder (for another split than test, or with classes
+merged, metrics-WHAT.json and predictions-WHAT.csv).
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation import run
+from deepconnotation import emotions, run
 from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("run", metavar="RUN", help="folder of the run")
     add("--data", metavar="DIR", help="prepared data set (default: the one of the run)")
     add("--split", default="test", choices=("train", "dev", "test"), help="default test")
+    add("--merge", metavar="A+B", action="append", default=[], help="take classes for one, like "
+        "anger+fear; may be repeated")  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -38,16 +42,19 @@ def main(arguments: list[str] | None = None) -> None:
     found = run.load(args.run)
     if found.config["state"] == "diverged":
         raise UserError(f"{args.run} diverged ({found.config['diverged']}); it has no score")
-    evaluate(found, Path(args.data or found.config["data"]["path"]), args.split)
+    evaluate(found, Path(args.data or found.config["data"]["path"]), args.split, args.merge)
 
 
-def evaluate(found: run.Run, dataset: Path, split: str = "test") -> dict:
+def evaluate(
+    found: run.Run, dataset: Path, split: str = "test", merges: Sequence[str] = ()
+) -> dict:
     """Predict a whole split, print and write the figures.
 
     Args:
         found: a run with a model.
         dataset: a prepared data set with the run's classes and picture size.
         split: "train", "dev" or "test".
+        merges: classes to be taken for one; their probabilities are added.
 
     Returns:
         What metrics.json holds: `metrics.summarise`'s figures, split, data set and date.
@@ -59,27 +66,28 @@ def evaluate(found: run.Run, dataset: Path, split: str = "test") -> dict:
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
-    part = pipeline.load(dataset, split)
-    probabilities = predict_split(found, part)
-    majority = _majority(found)
+    classes = emotions.merged(found.classes, merges)
+    probabilities = _merge(predict_split(found, pipeline.load(dataset, split)), found, classes)
+    part = pipeline.load(dataset, split, classes)
+    majority = _majority(found, classes)
     summary = {
         "split": split,
         "data": str(dataset),
         "fingerprint": manifest.fingerprint(dataset),
         "date": run.now(),
         "drawn": found.config["data"]["drawn"],
-        "majority_class": found.classes[majority],
+        "majority_class": classes[majority],
         **metrics.summarise(
-            part.labels, probabilities.argmax(axis=1), found.classes, majority,
+            part.labels, probabilities.argmax(axis=1), classes, majority,
             part.table["group"].tolist(),
         ),
     }  # fmt: skip
-    suffix = "" if split == "test" else f"-{split}"
+    suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
     write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
-    table = prediction_table(part, probabilities, found.classes)
+    table = prediction_table(part, probabilities, classes)
     write_atomic(found.path / f"predictions{suffix}.csv", table.to_csv(index=False))
     print(as_text(summary))
-    if split == "test" or not (found.path / "metrics.json").exists():
+    if not merges and (split == "test" or not (found.path / "metrics.json").exists()):
         from deepconnotation import report
 
         print(f"report: {report.write(found, summary, part, probabilities)}")
@@ -87,7 +95,7 @@ def evaluate(found: run.Run, dataset: Path, split: str = "test") -> dict:
 
 
 def _check_fit(found: run.Run, info, dataset: Path) -> None:
-    if list(info.classes) != found.classes:
+    if emotions.merged(info.classes, found.config.get("merge", [])) != found.classes:
         raise UserError(
             f"{dataset} has the classes {', '.join(info.classes)}; {found.path} was trained on "
             f"{', '.join(found.classes)}"
@@ -99,9 +107,19 @@ def _check_fit(found: run.Run, info, dataset: Path) -> None:
         )
 
 
-def _majority(found: run.Run) -> int:
-    counts = found.config["data"]["counts"]["train"]
-    return max(range(len(found.classes)), key=lambda i: counts[found.classes[i]])
+def _merge(probabilities: "np.ndarray", found: run.Run, classes: list[str]) -> "np.ndarray":
+    """Return (n, merged classes), the sums of their members' probabilities."""
+    import numpy as np
+
+    into = np.eye(len(classes), dtype=np.float32)[emotions.numbered(found.classes, classes)]
+    return probabilities @ into
+
+
+def _majority(found: run.Run, classes: list[str]) -> int:
+    counts, totals = found.config["data"]["counts"]["train"], [0] * len(classes)
+    for place, count in zip(emotions.numbered(counts, classes), counts.values(), strict=True):
+        totals[place] += count
+    return totals.index(max(totals))
 
 
 def predict_split(found: run.Run, part: "Split") -> "np.ndarray":

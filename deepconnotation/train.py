@@ -8,10 +8,12 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 
+from deepconnotation import emotions
 from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 from deepconnotation.models.registry import (
     ARCHITECTURES,
@@ -43,6 +45,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "another run, or from ImageNet's, or from a file of them [none]")  # fmt: skip
     add("--teacher", metavar="DIR", help="output of embed, whose linear probe's answers on the "
         "training pictures are learned beside the labels (Hinton et al. 2015)")  # fmt: skip
+    add("--merge", metavar="A+B", action="append", default=[], help="train on classes as if they "
+        "were one, like anger+fear; may be repeated")  # fmt: skip
     add("--plot", action="store_true", help="write the architecture into the run folder: a figure, "
         "model.png, and a line a layer, model.txt")  # fmt: skip
     add("--tensorboard", action="store_true", help="write TensorBoard logs into the run folder")
@@ -75,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(args.run) if args.run else Path("snapshots") / f"{arch}-{stamp}"
     return start(
-        arch, data, folder, settings, args.weights, args.teacher, args.tensorboard, args.plot
-    )
+        arch, data, folder, settings, args.weights, args.teacher, args.merge, args.tensorboard,
+        args.plot,
+    )  # fmt: skip
 
 
 def drawn_set() -> Path:
@@ -92,7 +97,8 @@ def drawn_set() -> Path:
 
 def start(
     arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
-    teacher: str | None = None, tensorboard: bool = False, plot: bool = False,
+    teacher: str | None = None, merges: Sequence[str] = (), tensorboard: bool = False,
+    plot: bool = False,
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
     from deepconnotation import backend, losses, run
@@ -100,15 +106,16 @@ def start(
 
     options(arch, settings)
     info = manifest.read_info(data)
-    counts = manifest.read(data).groupby(["split", "label"]).size()
+    classes = emotions.merged(info.classes, merges)
     if settings.polarity:
-        losses.polarities(info.classes)
+        losses.polarities(classes)
     if settings.wheel:
-        losses.wheel_distances(info.classes)
+        losses.wheel_distances(classes)
     config = {
         "arch": arch,
         "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),
-        "classes": list(info.classes),
+        "classes": classes,
+        "merge": list(merges),
         "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3],
         "settings": asdict(settings),
@@ -121,11 +128,18 @@ def start(
         "data": {
             "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
             "licence": info.licence, "split": info.split, "fingerprint": manifest.fingerprint(data),
-            "counts": {s: {c: int(counts.get((s, c), 0)) for c in info.classes}
-                       for s in counts.index.levels[0]},
+            "counts": _counts(manifest.read(data), classes),
         },
     }  # fmt: skip
     return _train(run.create(folder, config), settings, tensorboard, plot)
+
+
+def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:
+    """Return the pictures of each class in each split."""
+    numbers = emotions.numbered(table["label"], classes)
+    counts = table.groupby(["split", numbers]).size()
+    return {split: {name: int(counts.get((split, i), 0)) for i, name in enumerate(classes)}
+            for split in counts.index.levels[0]}  # fmt: skip
 
 
 def _start_weights(arch: str, folder: str, data: Path) -> dict:
@@ -204,8 +218,8 @@ def _train(found, settings: Settings, tensorboard: bool, plot: bool) -> int:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     counts = data["counts"]
-    train = pipeline.load(data["path"], "train")
-    dev = pipeline.load(data["path"], "dev") if "dev" in counts else None
+    train = pipeline.load(data["path"], "train", found.classes)
+    dev = pipeline.load(data["path"], "dev", found.classes) if "dev" in counts else None
     model = build(
         config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
         **options(config["arch"], settings),
@@ -248,12 +262,15 @@ def _taught(folder: str, train, classes: list[str]):
     Raises:
         UserError: when its predictions-train.csv is missing or lacks a class.
     """
+    import numpy as np
     import pandas as pd
 
     path = Path(folder) / "predictions-train.csv"
     try:
         table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False).set_index("id")
-        return table.loc[train.table["id"], [f"p_{c}" for c in classes]].to_numpy(float)
+        table = table.loc[train.table["id"]]
+        members = [[f"p_{member}" for member in name.split("+")] for name in classes]
+        return np.stack([table[names].sum(axis=1) for names in members], axis=1).astype(float)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the embed command again") from None
     except (KeyError, ValueError) as error:

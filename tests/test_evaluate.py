@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from deepconnotation import evaluate, predict, report, run
+from deepconnotation import evaluate, predict, report, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
+from deepconnotation.settings import Settings
 
 
 def test_figures_are_those_of_the_saved_predictions(toy_run, toy_data):
@@ -132,3 +133,39 @@ def test_damaged_run_json_is_refused(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match="run.json"):
         run.load(tmp_path)
+
+
+def test_classes_merged_in_evaluation_are_sums(toy_run, toy_data):
+    before = (toy_run.path / "metrics.json").read_bytes()
+    merges = ["anger+fear", "awe+amusement"]
+    evaluate.main([str(toy_run.path), "--merge", merges[0], "--merge", merges[1]])
+    table = pd.read_csv(toy_run.path / "predictions.csv")
+    merged = pd.read_csv(toy_run.path / "predictions-anger+fear-awe+amusement.csv")
+    assert np.allclose(merged["p_anger+fear"], table["p_anger"] + table["p_fear"], atol=2e-6)
+    columns = [c for c in merged.columns if c.startswith("p_")]
+    assert columns[:2] == ["p_amusement+awe", "p_anger+fear"] and len(columns) == 6
+    best = merged[columns].to_numpy().argmax(axis=1)
+    into = {m: name for name in (c[2:] for c in columns) for m in name.split("+")}
+    right = np.mean([into[y] == columns[i][2:] for y, i in zip(table["label"], best, strict=True)])
+    figures = json.loads((toy_run.path / "metrics-anger+fear-awe+amusement.json").read_text())
+    assert figures["accuracy"]["value"] == right
+    assert figures["accuracy"]["majority"] == 0.25  # four of sixteen are anger or fear
+    assert (toy_run.path / "metrics.json").read_bytes() == before
+
+
+def test_classes_merged_in_training(toy_data, tmp_path):
+    settings = Settings(epochs=1, batch=16, width=4, precision="float32")
+    train.start("resnet18", toy_data, tmp_path / "run", settings, merges=["anger+fear"])
+    found = run.load(tmp_path / "run")
+    expected = ["amusement", "anger+fear", "awe", "contentment", "disgust", "excitement", "sadness"]
+    assert found.classes == expected and found.model.output_shape == (None, 7)
+    assert found.config["data"]["counts"]["train"]["anger+fear"] == 12
+    table = pd.read_csv(tmp_path / "run/predictions.csv")
+    figures = json.loads((tmp_path / "run/metrics.json").read_text())
+    hits = [p == y or y in p.split("+")
+            for p, y in zip(table["predicted"], table["label"], strict=True)]  # fmt: skip
+    assert figures["accuracy"]["value"] == np.mean(hits)
+    evaluate.evaluate(found, toy_data, merges=["anger+sadness"])
+    assert (tmp_path / "run/metrics-anger+sadness.json").exists()
+    with pytest.raises(UserError, match="merge 'anger': expected two or more classes"):
+        train.start("resnet18", toy_data, tmp_path / "b", settings, merges=["anger"])

@@ -6,7 +6,7 @@ of an epoch, sees the same batches as one that never stopped.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest
 from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.emotions import numbered
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,16 @@ class Split:
     labels: np.ndarray
 
 
-def load(dataset: str | Path, split: str) -> Split:
+def load(dataset: str | Path, split: str, classes: Sequence[str] | None = None) -> Split:
     """Load a split through its packed cache, which is made at the first use.
 
     The cache lies in DATASET/.cache under the manifest's digest; deleting it is always safe.
+
+    Args:
+        dataset: folder of a prepared data set.
+        split: its name.
+        classes: into which labels are numbered, where some of the data set's are merged
+            ("anger+fear"); None takes its own.
 
     Raises:
         UserError: when the split has no pictures, or a prepared picture is missing or damaged.
@@ -53,7 +60,7 @@ def load(dataset: str | Path, split: str) -> Split:
     path = dataset / ".cache" / manifest.fingerprint(dataset)[:16] / f"{split}.npy"
     if not path.exists():
         _pack(dataset, table["file"].tolist(), (info.height, info.width), path)
-    labels = table["label"].map({c: i for i, c in enumerate(info.classes)}).to_numpy(np.int64)
+    labels = np.array(numbered(table["label"], classes or info.classes), np.int64)
     return Split(table, np.load(path, mmap_mode="r"), labels)
 
 
