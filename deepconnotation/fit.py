@@ -98,6 +98,41 @@ def make_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
     return optimizer
 
 
+class WeightAverage:
+    """An exponential moving average of a model's weights, statistics of batch normalisation too.
+
+    The decay grows from 2 / 11 in the first steps, (1 + t) / (10 + t), up to its limit, so that the
+    average does not remember the random start (as in TensorFlow's ExponentialMovingAverage).
+
+    Args:
+        model: whose weights are averaged.
+        decay: limit, 0 to 1; 0 keeps no average, and `update` and `swap` do nothing.
+    """
+
+    def __init__(self, model: keras.Model, decay: float):
+        self.decay = decay
+        self.weights = model.weights if decay else []
+        self.values = [tf.Variable(w.value, trainable=False) for w in self.weights]
+        self.steps = tf.Variable(0.0, trainable=False)
+        if decay:
+            self.values.append(self.steps)
+
+    def update(self) -> None:
+        """Take a step's weights into the average."""
+        if self.decay:
+            self.steps.assign_add(1.0)
+            decay = tf.minimum(self.decay, (1 + self.steps) / (10 + self.steps))
+            for weight, value in zip(self.weights, self.values, strict=False):
+                value.assign(decay * value + (1 - decay) * weight.value)
+
+    def swap(self) -> None:
+        """Exchange the model's weights and their average; twice is as before."""
+        for weight, value in zip(self.weights, self.values, strict=False):
+            kept = weight.numpy()
+            weight.assign(value)
+            value.assign(kept)
+
+
 class Trainer:
     """Trains a model on one split and chooses its best epoch on another.
 
@@ -143,6 +178,8 @@ class Trainer:
             run.classes, counts, settings.focal, settings.logit_adjustment, settings.polarity,
             settings.wheel,
         )  # fmt: skip
+        if settings.votes:
+            self.targets *= balance.reliability(train.table)[:, None]
         bound = balance.learned_bound(settings.class_weights)
         self.learned = losses.LearnedWeights(counts, bound) if bound else None
         if not self.learned:
@@ -157,6 +194,7 @@ class Trainer:
             tf.TensorSpec((None, self.classes), tf.float32),
             tf.TensorSpec((2,), tf.int64),
         )
+        self.average = WeightAverage(model, settings.ema)
         self._logs: list[Callable[[pd.Series], None]] = []
         self._head_step, self._step = (
             tf.function(partial(self._train_step, variables), input_signature=signature)
@@ -172,6 +210,9 @@ class Trainer:
     ):  # fmt: skip
         if self.settings.mixup:
             images, targets = augment.mixup(images, targets, self.settings.mixup, seed)
+        if self.settings.cutmix:
+            other = tf.random.fold_in(seed, 1)
+            images, targets = augment.cutmix(images, targets, self.settings.cutmix, other)
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             weights = self.learned.variable if self.learned else self.class_weights
@@ -179,6 +220,7 @@ class Trainer:
             penalty = tf.add_n(self.model.losses) if self.model.losses else 0.0
             scaled = self.optimizer.scale_loss(loss + penalty)
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        self.average.update()
         if self.learned:
             self.learned.update(targets, self.objective(targets, logits, tf.ones(self.classes)))
         right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1) == labels, tf.float32))
@@ -249,6 +291,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings
         started = time.monotonic()
+        self.average.swap()
         values = self._evaluate()
         if not math.isfinite(values.get("val_loss", 0.0)):
             raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
@@ -266,6 +309,7 @@ class Trainer:
         if not values or p.stopping.update(values[s.monitor]):
             p.best_epoch = p.epoch
             self._save_model()
+        self.average.swap()
         if values:
             p.reducing.update(values[s.monitor])
             if s.plateau and p.reducing.wait >= s.plateau:
@@ -349,7 +393,7 @@ class Trainer:
 
     def _variables(self) -> list:
         learned = [self.learned.variable] if self.learned else []
-        return [*self.model.variables, *self.optimizer.variables, *learned]
+        return [*self.model.variables, *self.optimizer.variables, *learned, *self.average.values]
 
     def save(self) -> None:
         """Write last/state.npz."""

@@ -49,6 +49,9 @@ class Settings:
     clip: float = _(5.0, "largest norm of all gradients together; 0 leaves them alone")
     label_smoothing: float = _(0.0, "probability spread over all classes")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
+    cutmix: float = _(0.0, "alpha of CutMix; 0 is off")
+    votes: bool = _(False, "weigh a picture by the share of voters who agreed with its label")
+    ema: float = _(0.0, "decay a step of averaged weights, which then answer for the run; 0 is off")
     class_weights: str = _("none", "none, inverse, sqrt, effective[:BETA], learned[:BOUND], or one "
                                    "number a class", metavar="W")  # fmt: skip
     focal: float = _(0.0, "gamma of the focal loss; 0 is off")
@@ -86,6 +89,8 @@ class Settings:
     head_epochs: int = _(0, "first epochs, in which only the layers after the embedding learn; "
                             "batch normalisation before it keeps its statistics")  # fmt: skip
     fine_tune: float = _(0.1, "times the rate, at which all layers learn after --head-epochs")
+    stochastic_depth: float = _(0.0, "rate at which a residual block of the last stage is left "
+                                     "out for a picture, rising from 0 in the first")  # fmt: skip
     dropout: float | None = _(None, "dropout rate in the net; as published where not given",
                               metavar="RATE", kind=float)  # fmt: skip
     l2: float = _(2.5e-4, "L2 penalty on the kernels")
@@ -102,8 +107,9 @@ class Settings:
         """
         limits = {
             "epochs": (1, 100_000), "batch": (1, 65_536), "rate": (1e-9, 100.0), "clip": (0, 1e9),
-            "label_smoothing": (0, 0.9), "mixup": (0, 10), "shift": (0, 1), "rotate": (0, 180),
-            "teacher_share": (0, 1),
+            "label_smoothing": (0, 0.9), "mixup": (0, 10), "cutmix": (0, 10),
+            "ema": (0, 0.999999), "stochastic_depth": (0, 0.95), "teacher_share": (0, 1),
+            "shift": (0, 1), "rotate": (0, 180),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
             "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "focal": (0, 10),

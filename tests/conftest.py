@@ -1,6 +1,7 @@
 """What several tests share: the real data, a small prepared data set, a trained run."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,14 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set DEEPCONNOTATION_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def float32_policy():
+    """What a test trains in bfloat16, where the processor has it, leaves no trace in the next."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].mixed_precision.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")

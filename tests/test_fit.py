@@ -18,8 +18,8 @@ from deepconnotation.console import UserError
 from deepconnotation.data import pipeline, prepare
 from deepconnotation.settings import Settings
 
-SETTINGS = Settings(epochs=4, batch=16, rate=0.02, mixup=0.2, rotate=10, patience=3, plateau=1,
-                    deterministic=True)  # fmt: skip
+SETTINGS = Settings(epochs=4, batch=16, rate=0.02, mixup=0.2, cutmix=0.5, ema=0.9, rotate=10,
+                    patience=3, plateau=1, deterministic=True)  # fmt: skip
 
 
 def tiny(seed: int = 0) -> keras.Model:
@@ -152,6 +152,51 @@ def test_remedies_for_imbalance_change_the_gradient(uneven, tmp_path, name):
     bias = model.get_layer("logits").bias.numpy()
     assert np.allclose(bias, -1.9 * 0.1 * expected, atol=1e-5)
     assert np.abs(expected).max() > 0.01
+
+
+def test_votes_weigh_pictures(uneven, tmp_path):
+    """Five of five count twice as much as two and a half: here 4 against 2 of 5, mean 3.2 of 5."""
+    table = uneven.table.assign(votes_for="2", votes_against="3")
+    table.iloc[:14, table.columns.get_loc("votes_for")] = "4"
+    table.iloc[:14, table.columns.get_loc("votes_against")] = "1"
+    part = pipeline.Split(table, uneven.images, uneven.labels)
+    found = run.create(tmp_path / "run", {
+        "arch": "tiny", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
+        "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+    made = fit.Trainer(found, tiny(), Settings(votes=True), part, None)
+    mean = (14 * 0.8 + 9 * 0.4) / 23
+    sums = made.targets.sum(axis=1)
+    assert np.allclose(sums, np.repeat([0.8, 0.4], [14, 9]) / mean)
+    assert sums.mean() == pytest.approx(1)
+    with pytest.raises(UserError, match="--votes: .* has no votes in the manifest"):
+        fit.Trainer(found, tiny(), Settings(votes=True), uneven, None)
+
+
+def test_averaged_weights_by_hand():
+    model = tiny()
+    average = fit.WeightAverage(model, 0.5)
+    (weight,) = model.get_layer("logits").trainable_variables[:1]
+    expected = weight.numpy()
+    for step in (1, 2, 30):
+        weight.assign_add(np.ones(weight.shape))
+        average.steps.assign(step - 1)
+        average.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight.numpy()
+    raw = weight.numpy()
+    average.swap()
+    assert np.allclose(weight.numpy(), expected, atol=1e-6) and not np.allclose(expected, raw)
+    average.swap()
+    assert (weight.numpy() == raw).all()
+
+
+def test_averaged_weights_answer_for_the_run(trainer):
+    made = trainer("averaged", Settings(epochs=1, batch=16, rate=0.05, ema=0.9))
+    made.fit()
+    saved = run.load(made.run.path).model.get_layer("conv").get_weights()[0]
+    index = [w.path for w in made.average.weights].index("conv/kernel")
+    assert np.allclose(saved, made.average.values[index].numpy(), atol=1e-6)
+    assert not np.allclose(saved, made.model.get_layer("conv").get_weights()[0], atol=1e-4)
 
 
 def test_learned_class_weights_are_logged_saved_and_resumed(trainer):

@@ -64,6 +64,26 @@ def test_structure_at_32_pixels(options, size):
     assert stem.kernel.shape[2] == (1 if options.get("grey") else 3)
 
 
+@pytest.mark.parametrize(
+    ("arch", "first", "last"),
+    [("resnet18", "stage1_block2", "stage4_block2"),
+     ("efficientnet_lite0", "stage2_block2", "stage6_block4")],
+)  # fmt: skip
+def test_stochastic_depth_leaves_whole_branches_out(arch, first, last):
+    model = registry.build(arch, (32, 32, 3), 8, stochastic_depth=0.4)
+    drops = {layer.name: layer for layer in model.layers if layer.name.endswith("_drop")}
+    assert [*drops][0] == f"{first}_drop" and [*drops][-1] == f"{last}_drop"
+    rates = [layer.rate for layer in drops.values()]
+    assert rates == sorted(rates) and rates[0] > 0
+    number, blocks = {"resnet18": (7, 8), "efficientnet_lite0": (14, 16)}[arch]
+    assert rates[-1] == pytest.approx(0.4 * number / (blocks - 1))
+    kept = np.asarray(drops[f"{last}_drop"](np.ones((200, 2, 2, 4), np.float32), training=True))
+    whole = kept.reshape(200, -1)
+    assert (whole.min(axis=1) == whole.max(axis=1)).all()
+    assert np.mean(whole[:, 0] == 0) == pytest.approx(rates[-1], abs=0.14)  # four standard errors
+    assert np.allclose(whole.max(), 1 / (1 - rates[-1]))
+
+
 def test_grey_model_sees_luma_only():
     keras.utils.set_random_seed(0)
     model = registry.build("resnet18", (16, 16, 3), 8, width=8, stem="3x3", grey=True)
@@ -143,7 +163,7 @@ def test_imagenet_weights_leave_another_head_alone(lite0):
 
 def test_options_that_an_architecture_does_not_have_are_refused():
     assert registry.options("efficientnet_lite0", Settings(dropout=0.3)) == {
-        "dropout": 0.3, "l2": Settings.l2, "head": (),
+        "dropout": 0.3, "l2": Settings.l2, "head": (), "stochastic_depth": 0.0,
     }  # fmt: skip
     with pytest.raises(UserError, match="--width 32: --arch efficientnet_lite0 has no such option"):
         registry.options("efficientnet_lite0", Settings(width=32))

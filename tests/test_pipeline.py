@@ -126,6 +126,19 @@ def test_cutout_blanks_a_square():
     assert blank.max() <= 11 * 11 and blank.min() >= 5 * 5
 
 
+def test_cutmix_mixes_targets_by_the_area_of_the_box():
+    planes = np.arange(1, 9, dtype=np.float32)[:, None, None, None] * np.ones((8, 10, 10, 3))
+    mixed, targets = augment.cutmix(tf.constant(planes, tf.float32), tf.eye(8), 1.0, SEED)
+    for i in range(8):
+        values, counts = np.unique(np.asarray(mixed)[i, :, :, 0], return_counts=True)
+        assert len(values) <= 2
+        for value, count in zip(values, counts, strict=True):
+            assert float(targets[i, int(value) - 1]) == pytest.approx(count / 100, abs=1e-6)
+    assert np.allclose(np.sum(targets, axis=1), 1) and (np.diag(targets) < 1).any()
+    again, _ = augment.cutmix(tf.constant(planes, tf.float32), tf.eye(8), 1.0, SEED)
+    assert (again == mixed).numpy().all()
+
+
 def test_mixup_blends_pictures_and_targets_alike():
     x = np.eye(8, dtype=np.float32)[:, :, None, None] * np.ones((1, 1, 4, 3), np.float32)
     mixed, targets = augment.mixup(tf.constant(x), tf.eye(8), 0.4, SEED)

@@ -122,3 +122,33 @@ def mixup(images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor):
     mixed = images * s + tf.gather(images, order) * (1 - s)
     s = share[:, None]
     return mixed, targets * s + tf.gather(targets, order) * (1 - s)
+
+
+def cutmix(images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor):
+    """Paste a box of another picture into each one, and mix the targets by its area.
+
+    CutMix of Yun et al., ICCV 2019, arXiv 1905.04899. A box that would leave the picture is cut at
+    its edges, and its target's share is what is left of it.
+
+    Args:
+        images: float32 (batch, H, W, 3).
+        targets: float32 (batch, classes), rows sum to 1.
+        alpha: of the Beta(alpha, alpha) distribution the box's share is drawn from; above 0.
+        seed: int (2,).
+
+    Returns:
+        Mixed images and targets of the same shapes.
+    """
+    count = tf.shape(images)[0]
+    height, width = images.shape[1:3]
+    first, second, third = tf.unstack(tf.random.split(seed, 3))
+    draws = tf.maximum(tf.random.stateless_gamma((2, count), first, alpha), 1e-20)
+    half = tf.sqrt(draws[0] / (draws[0] + draws[1]))[:, None] / 2
+    centre = tf.random.stateless_uniform((2, count, 1), second)
+    rows = tf.abs((tf.range(height, dtype=tf.float32) + 0.5) / height - centre[0]) < half
+    columns = tf.abs((tf.range(width, dtype=tf.float32) + 0.5) / width - centre[1]) < half
+    box = rows[:, :, None] & columns[:, None, :]
+    order = tf.argsort(tf.random.stateless_uniform((count,), third))
+    share = tf.reduce_mean(tf.cast(box, tf.float32), axis=(1, 2))[:, None]
+    mixed = tf.where(box[..., None], tf.gather(images, order), images)
+    return mixed, targets * (1 - share) + tf.gather(targets, order) * share

@@ -63,6 +63,23 @@ def class_weights(scheme: str, counts: Sequence[int]) -> np.ndarray:
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
+def reliability(table: pd.DataFrame) -> np.ndarray:
+    """Return float32 (n,): the share of voters who agreed with each label, over the mean share.
+
+    Args:
+        table: rows of a manifest.
+
+    Raises:
+        UserError: when a row has no votes.
+    """
+    votes = [pd.to_numeric(table[c], errors="coerce") for c in ("votes_for", "votes_against")]
+    share = (votes[0] / (votes[0] + votes[1])).to_numpy(np.float32)
+    if not np.isfinite(share).all():
+        row = table.iloc[int(np.argmin(np.isfinite(share)))]
+        raise UserError(f"--votes: {row['source']} has no votes in the manifest; leave --votes out")
+    return share / share.mean()
+
+
 def learned_bound(scheme: str) -> float:
     """Return the bound of "learned" or "learned:BOUND", class weights that training finds; or 0.
 

@@ -12,6 +12,7 @@ from deepconnotation.console import UserError
 from deepconnotation.models import checkpoint
 from deepconnotation.models.heads import EMBEDDING, top
 from deepconnotation.models.inputs import pictures
+from deepconnotation.models.layers import stochastic_depth as drop_branch
 
 layers = keras.layers
 
@@ -35,6 +36,7 @@ def build(
     *,
     grey: bool = False,
     head: tuple[int, ...] = (),
+    stochastic_depth: float = 0.0,
     dropout: float = 0.2,
     l2: float = 0.0,
 ) -> keras.Model:
@@ -46,6 +48,8 @@ def build(
         classes: number of classes.
         grey: look at the luma only, given to all three channels.
         head: units of hidden layers between the features and the logits (published: none).
+        stochastic_depth: rate at which the last block is left out; it rises evenly from the first
+            block's 0 (published for training on ImageNet: .2).
         dropout: share of the head's nodes that are dropped (published: .2).
         l2: weight of the L2 penalty on the kernels.
 
@@ -81,8 +85,11 @@ def build(
             y = depthwise(y, size, f"{name}_depthwise", strides)
             y = _relu6(_bn(y, f"{name}_depthwise"), f"{name}_depthwise")
             y = _bn(conv(y, filters, 1, f"{name}_project"), f"{name}_project")
-            same = strides == 1 and x.shape[-1] == filters
-            x = layers.Add(name=f"{name}_add")([x, y]) if same else y
+            if strides == 1 and x.shape[-1] == filters:
+                number = sum(repeats for repeats, *_ in STAGES[: stage - 1]) + unit - 1
+                rate = stochastic_depth * number / (sum(repeats for repeats, *_ in STAGES) - 1)
+                y = layers.Add(name=f"{name}_add")([x, drop_branch(y, rate, f"{name}_drop")])
+            x = y
     x = _relu6(_bn(conv(x, FEATURES, 1, "head_conv"), "head"), "head")
     x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
     return keras.Model(inputs, top(x, head, classes, dropout, regularizer), name=arch)

@@ -212,3 +212,11 @@ class LegacyBilinear(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+def stochastic_depth(x, rate: float, name: str):
+    """Return a residual branch that is left out for each picture on its own, at a rate.
+
+    Huang et al., ECCV 2016, arXiv 1603.09382; what is kept is divided by 1 - rate.
+    """
+    return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x

@@ -25,12 +25,12 @@ ARCHITECTURES = {
 }  # fmt: skip
 #: module -> settings of a run that its `build` takes
 OPTIONS = {
-    "resnet": ("stem", "width", "dropout", "l2"),
+    "resnet": ("stem", "width", "stochastic_depth", "dropout", "l2"),
     "fractal": ("blocks", "columns", "width", "dropout", "drop_path", "initializer",
                 "faithful_join", "deepest"),
     "small_cnn": ("dropout", "l2"),
     "vgg": ("l2",),
-    "efficientnet_lite": ("head", "dropout", "l2"),
+    "efficientnet_lite": ("head", "stochastic_depth", "dropout", "l2"),
     "transfer": ("head", "pooling", "dropout", "l2"),
     "show_and_tell": ("head", "dropout"),
 }  # fmt: skip

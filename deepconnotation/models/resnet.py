@@ -8,6 +8,7 @@ parameters of batch normalisation.
 
 from deepconnotation.backend import keras
 from deepconnotation.models.inputs import pictures
+from deepconnotation.models.layers import stochastic_depth as drop_branch
 
 layers = keras.layers
 
@@ -30,6 +31,7 @@ def build(
     grey: bool = False,
     stem: str = "7x7",
     width: int = 64,
+    stochastic_depth: float = 0.0,
     dropout: float = 0.01,
     l2: float = 1e-4,
 ) -> keras.Model:
@@ -43,6 +45,8 @@ def build(
         stem: "7x7" (stride 2, then a 3x3 max-pool of stride 2, as published) or "3x3" (stride 1,
             for small pictures).
         width: filters of the first stage; doubled at every later one (published: 64).
+        stochastic_depth: rate at which the last block is left out; it rises evenly from the first
+            block's 0 (published: 0).
         dropout: rate between the convolutions of a block (the original: .01).
         l2: weight of the L2 penalty on the kernels.
 
@@ -75,7 +79,11 @@ def build(
             name = f"stage{stage}_block{unit}"
             # The stem has just normalised and activated what the very first block receives.
             active = x if (stage, unit) == (1, 1) else _bn_relu(x, f"{name}_pre")
-            x = block(conv, x, active, width * 2 ** (stage - 1), strides, dropout, name)
+            number = sum(depths[: stage - 1]) + unit - 1
+            shortcut, y = block(conv, x, active, width * 2 ** (stage - 1), strides, dropout, name)
+            rate = stochastic_depth * number / max(sum(depths) - 1, 1)
+            y = drop_branch(y, rate, f"{name}_drop")
+            x = layers.Add(name=f"{name}_add")([shortcut, y])
     x = _bn_relu(x, "head")
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
     # Logits in float32 also under a mixed policy: a softmax in bfloat16 loses half its digits.
@@ -97,8 +105,7 @@ def _basic(conv, x, active, filters, strides, dropout, name):
     y = conv(active, filters, 3, f"{name}_conv1", strides)
     y = _bn_relu(y, f"{name}_mid")
     y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
-    y = conv(y, filters, 3, f"{name}_conv2")
-    return layers.Add(name=f"{name}_add")([shortcut, y])
+    return shortcut, conv(y, filters, 3, f"{name}_conv2")
 
 
 def _bottleneck(conv, x, active, filters, strides, dropout, name):
@@ -111,5 +118,4 @@ def _bottleneck(conv, x, active, filters, strides, dropout, name):
     y = conv(y, filters, 3, f"{name}_conv2", strides)
     y = _bn_relu(y, f"{name}_mid2")
     y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
-    y = conv(y, 4 * filters, 1, f"{name}_conv3")
-    return layers.Add(name=f"{name}_add")([shortcut, y])
+    return shortcut, conv(y, 4 * filters, 1, f"{name}_conv3")
