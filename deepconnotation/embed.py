@@ -137,6 +137,8 @@ def embedding_model(
     else:
         raise UserError(f"{backbone}: neither a run folder nor an architecture "
                         f"({', '.join(ARCHITECTURES)})")  # fmt: skip
+    if "embedding" not in [layer.name for layer in model.layers]:
+        raise UserError(f"{backbone} has no embedding; embed its members")  # an ensemble
     return keras.Model(model.input, model.get_layer("embedding").output)
 
 

@@ -9,7 +9,7 @@ from deepconnotation.backend import keras
 
 #: how a layer's name begins that opens a stage; others belong to the stage that follows them
 STAGE = re.compile(r"(block_?\d+|stage\d+|mixed\d+|conv\d+(?=_|$)|dense\d+|head\d*|stem|top|lstm|"
-                   r"embedding|logits|image|normalise)", re.IGNORECASE)  # fmt: skip
+                   r"member\d+|mean|embedding|logits|image|normalise)", re.IGNORECASE)  # fmt: skip
 COLUMN = 12  # boxes one below the other
 BLUE, PALE = "#2b5d9b", "#e8eef6"
 

@@ -1,0 +1,111 @@
+"""Average the answers of several runs, as one run folder.
+
+    python -m deepconnotation.ensemble snapshots/fi-s0 snapshots/fi-s1 --run snapshots/fi-all
+
+The probabilities of the members are averaged. They must know the same classes and have been trained
+on the same splits; evaluate, predict and the report then work on the folder as on any other.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from deepconnotation import run
+from deepconnotation.console import UserError, argument_parser, run_command
+
+SAME = ("classes", "input_shape", "emotion_set", "merge")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.ensemble")
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", help="folders of two or more runs")
+    add("--run", metavar="DIR", required=True, help="folder of the new run")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from deepconnotation.evaluate import evaluate
+
+    args = parse(arguments)
+    found = ensemble([run.load(folder) for folder in args.runs], Path(args.run))
+    data = found.config["data"]
+    evaluate(found, Path(data["path"]), "test" if "test" in data["counts"] else "dev")
+
+
+def ensemble(members: list[run.Run], folder: Path) -> run.Run:
+    """Write a run folder whose model averages the members' probabilities.
+
+    Args:
+        members: two or more finished runs.
+        folder: of the new run.
+
+    Returns:
+        The new run; its model gives the logarithms of the mean probabilities.
+
+    Raises:
+        UserError: when there is one member only, or members do not fit each other.
+    """
+    check(members)
+    first = members[0].config
+    model = average([member.model for member in members])
+    settings = {"test_flip": any(member.test_flip for member in members)}
+    made = run.create(folder, {
+        **{name: first[name] for name in SAME if name in first},
+        "arch": "ensemble",
+        "command": shlex.join(["python", "-m", "deepconnotation.ensemble", *sys.argv[1:]]),
+        "members": [str(member.path) for member in members],
+        "settings": settings, "weights": None, "teacher": None,
+        "seed": ", ".join(str(member.config["seed"]) for member in members),
+        "monitor": first["monitor"], "precision": first["precision"], "device": first["device"],
+        "data": first["data"],
+    })  # fmt: skip
+    path = made.path / "model.keras"
+    model.save(path)
+    seconds = sum(member.config.get("train_seconds", 0) for member in members)
+    return made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
+
+
+def check(members: list[run.Run]) -> None:
+    """Refuse runs that cannot answer together.
+
+    Raises:
+        UserError: naming the run and what differs.
+    """
+    if len(members) < 2:
+        raise UserError("an ensemble needs two runs or more")
+    first = members[0]
+    for member in members:
+        if member.config["state"] != "finished":
+            raise UserError(f"{member.path} is {member.config['state']}; finish it first")
+        for name in SAME:
+            if member.config.get(name) != first.config.get(name):
+                raise UserError(f"{member.path} has another {name.replace('_', ' ')} than "
+                                f"{first.path}")  # fmt: skip
+        if member.config["data"]["fingerprint"] != first.config["data"]["fingerprint"]:
+            raise UserError(f"{member.path} was trained on another data set or splits than "
+                            f"{first.path}: what one learned may be the other's test")  # fmt: skip
+
+
+def average(models: list):
+    """Return a model of the logarithms of the models' mean probabilities.
+
+    Args:
+        models: from pictures (batch, H, W, 3) to logits (batch, classes), all of one shape.
+    """
+    from deepconnotation.backend import keras
+
+    layers = keras.layers
+    inputs = keras.Input(models[0].input_shape[1:], name="image")
+    answers = []
+    for number, model in enumerate(models, start=1):
+        model.name = f"member{number}"
+        softmax = layers.Softmax(dtype="float32", name=f"member{number}_probabilities")
+        answers.append(softmax(model(inputs)))
+    mean = layers.Average(dtype="float32", name="mean")(answers)
+    return keras.Model(inputs, keras.ops.log(keras.ops.maximum(mean, 1e-30)), name="ensemble")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,59 @@
+"""The average of several runs."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepconnotation import embed, ensemble, evaluate, run, train
+from deepconnotation.console import UserError
+from deepconnotation.data import prepare
+from deepconnotation.settings import Settings
+
+SETTINGS = {"epochs": 1, "batch": 16, "width": 4, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def members(toy_data, tmp_path_factory):
+    """Two runs that differ in seed and architecture."""
+    folder = tmp_path_factory.mktemp("members")
+    for arch, seed in (("resnet18", 1), ("resnet34", 2)):
+        train.start(arch, toy_data, folder / arch, Settings(**SETTINGS, seed=seed))
+    return [run.load(folder / arch) for arch in ("resnet18", "resnet34")]
+
+
+def probabilities(folder) -> pd.DataFrame:
+    table = pd.read_csv(folder / "predictions.csv")
+    return table[[c for c in table.columns if c.startswith("p_")]]
+
+
+def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
+    ensemble.main([*(str(m.path) for m in members), "--run", str(tmp_path / "all")])
+    found = run.load(tmp_path / "all")
+    expected = sum(probabilities(m.path) for m in members) / 2
+    assert np.allclose(probabilities(found.path), expected, atol=2e-6)
+    table = pd.read_csv(found.path / "predictions.csv")
+    figures = json.loads((found.path / "metrics.json").read_text())
+    assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
+    assert (found.path / "report.html").exists()
+    assert found.config["members"] == [str(m.path) for m in members]
+    evaluate.evaluate(found, toy_data, "dev")  # a loaded model, as on any other run
+    with pytest.raises(UserError, match="has no embedding; embed its members"):
+        embed.embed(str(found.path), toy_data, tmp_path / "embedded")
+
+
+def test_what_does_not_belong_together_is_refused(members, toy_source, toy_run, tmp_path):
+    with pytest.raises(UserError, match="two runs or more"):
+        ensemble.ensemble(members[:1], tmp_path / "one")
+    other = tmp_path / "other"
+    prepare.prepare(toy_source, other, 16, seed=7, fractions="60/20/20", workers=1)
+    train.start("resnet18", other, tmp_path / "run", Settings(**SETTINGS))
+    strangers = [members[0], run.load(tmp_path / "run")]
+    with pytest.raises(UserError, match="another data set or splits than"):
+        ensemble.ensemble(strangers, tmp_path / "no")
+    merged = tmp_path / "merged"
+    train.start("resnet18", other, merged, Settings(**SETTINGS), merges=["anger+fear"])
+    with pytest.raises(UserError, match="has another classes than"):
+        ensemble.ensemble([members[0], run.load(merged)], tmp_path / "no")
+    assert not (tmp_path / "no").exists()
