@@ -73,6 +73,15 @@ class Embeddings:
         labels = ids["label"].map({c: i for i, c in enumerate(info.classes)}).to_numpy()
         return cls(folder, dataset, info, ids, rows, labels, config)
 
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Embeddings":
+        """Read a folder and the data set that its embed.json names.
+
+        Raises:
+            UserError: as `of` does.
+        """
+        return cls.of(folder, Path(load(folder)[2]["data"]))
+
     def where(self, split: str) -> np.ndarray:
         """Return the row numbers of a split."""
         return np.flatnonzero(self.ids["split"] == split)

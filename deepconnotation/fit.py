@@ -195,7 +195,8 @@ class Trainer:
             tf.TensorSpec((2,), tf.int64),
         )
         self.average = WeightAverage(model, settings.ema)
-        self._logs: list[Callable[[pd.Series], None]] = []
+        #: each is called with every epoch's row of history.csv
+        self.watchers: list[Callable[[pd.Series], None]] = []
         self._head_step, self._step = (
             tf.function(partial(self._train_step, variables), input_signature=signature)
             for variables in (heads.variables(model), model.trainable_variables)
@@ -320,8 +321,8 @@ class Trainer:
         row = rows.iloc[-1]
         figures = ", ".join(f"{k} {row[k]:.4g}" for k in rows.columns[1:])
         self.say(f"epoch {p.epoch}/{s.epochs}: {figures}")
-        for log in self._logs:
-            log(row)
+        for watch in self.watchers:
+            watch(row)
 
     def log_to_tensorboard(self) -> None:
         """Write every epoch's figures into RUN/tensorboard as well.
@@ -343,7 +344,7 @@ class Trainer:
                 writer.add_scalar(name, value, int(row["epoch"]))
             writer.flush()
 
-        self._logs.append(log)
+        self.watchers.append(log)
 
     # The whole run -------------------------------------------------------------------------
 

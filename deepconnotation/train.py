@@ -8,10 +8,11 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepconnotation import emotions
 from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
@@ -25,6 +26,10 @@ from deepconnotation.models.registry import (
 )
 from deepconnotation.presets import PRESETS
 from deepconnotation.settings import Settings
+
+if TYPE_CHECKING:
+    from deepconnotation.fit import Trainer
+    from deepconnotation.run import Run
 
 TOY_DATA = Path("data/toy")
 TOY_SIZE = 32
@@ -101,6 +106,19 @@ def start(
     plot: bool = False,
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
+    found = new_run(arch, data, folder, settings, weights, teacher, merges)
+    return _train(found, settings, tensorboard, plot)
+
+
+def new_run(
+    arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
+    teacher: str | None = None, merges: Sequence[str] = (),
+) -> "Run":  # fmt: skip
+    """Check what is to be trained and make its run folder.
+
+    Raises:
+        UserError: when something does not fit; then there is no folder.
+    """
     from deepconnotation import backend, losses, run
     from deepconnotation.data import manifest
 
@@ -131,7 +149,7 @@ def start(
             "counts": _counts(manifest.read(data), classes),
         },
     }  # fmt: skip
-    return _train(run.create(folder, config), settings, tensorboard, plot)
+    return run.create(folder, config)
 
 
 def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:
@@ -207,11 +225,19 @@ def resume(folder: str, tensorboard: bool = False, plot: bool = False) -> int:
     return _train(found.update(state="running"), settings, tensorboard, plot)
 
 
-def _train(found, settings: Settings, tensorboard: bool, plot: bool) -> int:
+def make_trainer(
+    found: "Run", settings: Settings, say: Callable[[str], None] = print
+) -> "Trainer":
+    """Return what trains a run, at its beginning or where it was interrupted.
+
+    Args:
+        found: of `new_run`, or interrupted.
+        settings: of the run.
+        say: takes a line for the user.
+    """
     from deepconnotation.backend import keras, tf
     from deepconnotation.data import pipeline
-    from deepconnotation.evaluate import evaluate
-    from deepconnotation.fit import Diverged, Trainer
+    from deepconnotation.fit import Trainer
 
     config, data = found.config, found.config["data"]
     keras.utils.set_random_seed(settings.seed)
@@ -226,25 +252,34 @@ def _train(found, settings: Settings, tensorboard: bool, plot: bool) -> int:
     )  # fmt: skip
     teacher = config["teacher"]
     taught = _taught(teacher["folder"], train, found.classes) if teacher else None
-    trainer = Trainer(found, model, settings, train, dev, taught)
+    trainer = Trainer(found, model, settings, train, dev, taught, say)
     if not trainer.restore() and config["weights"]:
         _load_weights(model, config, found.classes)
-    print(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
-          + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
-          + f"; {config['precision']} on {config['device']}")  # fmt: skip
+    say(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
+        + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
+        + f"; {config['precision']} on {config['device']}")  # fmt: skip
     if dev is None:
-        print("There is no dev split: the last epoch's weights are kept, nothing is chosen.")
+        say("There is no dev split: the last epoch's weights are kept, nothing is chosen.")
+    return trainer
+
+
+def _train(found: "Run", settings: Settings, tensorboard: bool, plot: bool) -> int:
+    from deepconnotation.evaluate import evaluate
+    from deepconnotation.fit import Diverged
+
+    trainer = make_trainer(found, settings)
     if tensorboard:
         trainer.log_to_tensorboard()
     if plot:
-        _plot(model, found.path)
+        _plot(trainer.model, found.path)
     try:
         found = trainer.fit()
     except Diverged as error:
         print(f"error: {error}; no score is reported. Good weights of earlier epochs, if any, are "
               f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
         return DIVERGED
-    evaluate(found, Path(data["path"]), "test" if "test" in counts else "dev")
+    data = found.config["data"]
+    evaluate(found, Path(data["path"]), "test" if "test" in data["counts"] else "dev")
     return 0
 
 

@@ -224,7 +224,7 @@ def test_two_phases_train_the_head_and_then_all_at_a_lower_rate(trainer):
         states.append({name: each.get_weights() for name, each in layer.items()})
 
     start = {name: each.get_weights() for name, each in layer.items()}
-    made._logs.append(keep)
+    made.watchers.append(keep)
     made.fit()
 
     def same(name, a, b):

@@ -1,0 +1,299 @@
+"""Search for settings with Optuna, on the dev split; the test split is never opened.
+
+    python -m deepconnotation.tune space.toml --data data/mine --trials 20 --out snapshots/tune
+    python -m deepconnotation.tune original-rate --data snapshots/mine-lite0 --out snapshots/rates
+
+A space is a TOML file: settings of train as they are, and a table of those to be searched, as lists
+of values (all combinations of lists alone are tried, each once) or as ranges:
+
+    arch = "resnet18"
+    epochs = 5
+    [search]
+    batch = [32, 64]
+    rate = { low = 0.01, high = 0.3, log = true }
+
+The presets original-rate, original-epochs and original-batch repeat the sweeps of the first
+DeepConnotation project over its classifier on embeddings; their --data is an output of embed.
+
+Trials are kept in OUT/study.db: the same command goes on with them, and several processes may share
+one. Hopeless trials are stopped early. OUT/report.html has the history, the importance of settings,
+the curves of all trials, and the command that trains the best.
+"""
+
+import argparse
+import math
+import shlex
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.models.registry import resolve
+from deepconnotation.settings import MONITORS, Settings
+
+if TYPE_CHECKING:
+    import optuna
+
+#: facts B: each sweep over one setting of the classifier on embeddings
+PRESETS = {
+    "original-rate": {"rate": [1e-4, 1e-3, 1e-2, 0.1, 1.0]},
+    "original-epochs": {"epochs": [500, 1000, 1500]},
+    "original-batch": {"batch": [4, 16, 64, 128]},
+}
+ORIGINAL = {"rate": 1e-4, "epochs": 1000, "batch": 64}
+RANGE = {"low", "high", "log"}
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is tried.
+
+    Attributes:
+        arch: of the nets; None for the classifier on embeddings.
+        base: settings that all trials share.
+        search: setting -> list of values, or dictionary with "low", "high" and perhaps "log".
+    """
+
+    arch: str | None
+    base: dict
+    search: dict
+
+    @property
+    def grid(self) -> bool:
+        """Whether all is lists, so that every combination can be tried."""
+        return all(isinstance(spec, list) for spec in self.search.values())
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.tune")
+    add = parser.add_argument
+    add("space", metavar="SPACE", help=f"TOML file, or {', '.join(PRESETS)}")
+    add("--data", metavar="DIR", required=True, help="prepared data set, or output of embed")
+    add("--out", metavar="DIR", required=True, help="folder of the search")
+    add("--trials", type=int, default=20, help="trials in all, of all processes [20]")
+    add("--monitor", choices=MONITORS, default="val_loss", help="dev figure to be made better "
+        "[val_loss]")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the search [0]")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    space = read_space(args.space)
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("tune needs Optuna; pip install deepconnotation[tune]") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    study = open_study(out, space, args.monitor, args.seed)
+    search(study, space, Path(args.data), out, args.monitor, args.trials)
+
+    from deepconnotation import tune_page
+
+    best = study.best_trial
+    command = best_command(space, best.params, args.data, args.monitor)
+    write_atomic(out / "trials.csv", study.trials_dataframe().to_csv(index=False))
+    tune_page.write(study, out, args.monitor, command)
+    print(f"best of {len(study.trials)} trials: {args.monitor} {best.value:.4f}, number "
+          f"{best.number}\n{command}\nreport: {out / 'report.html'}")  # fmt: skip
+
+
+def read_space(name: str) -> Space:
+    """Read a preset or a TOML file.
+
+    Raises:
+        UserError: naming the file and what is wrong in it.
+    """
+    if name in PRESETS:
+        search = PRESETS[name]
+        return Space(None, {k: v for k, v in ORIGINAL.items() if k not in search}, search)
+    try:
+        text = tomllib.loads(Path(name).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file, and no preset ({', '.join(PRESETS)})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: not a TOML file ({error})") from None
+    search = text.pop("search", None)
+    arch = resolve(text.pop("arch", "resnet"))
+    if not isinstance(search, dict) or not search:
+        raise UserError(f"{name}: a table [search] with settings to be searched is missing")
+    known = {f.name for f in fields(Settings)}
+    for key, value in [*text.items(), *search.items()]:
+        if key not in known:
+            raise UserError(f"{name}: {key!r} is no setting of train (see train --help; words are "
+                            "joined by _ here)")  # fmt: skip
+        if key in search and not _is_spec(value):
+            raise UserError(f"{name}: {key} = {value!r}: expected a list of values, or low and "
+                            "high, and perhaps log")  # fmt: skip
+        for one in _values(value):
+            try:
+                Settings.from_dict({key: one}).check()
+            except TypeError:
+                raise UserError(f"{name}: {key} = {value!r}: of the wrong type") from None
+    return Space(arch, text, search)
+
+
+def _is_spec(value) -> bool:
+    if isinstance(value, list):
+        return len(value) > 0
+    return isinstance(value, dict) and {"low", "high"} <= {*value} <= RANGE
+
+
+def _values(value) -> list:
+    """Return the values of a setting or of its search, for a range its ends."""
+    if isinstance(value, dict):
+        return [value["low"], value["high"]]
+    return value if isinstance(value, list) else [value]
+
+
+def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Study":
+    """Open OUT/study.db, or make it.
+
+    Raises:
+        UserError: when it holds a search for something else.
+    """
+    import optuna
+
+    storage = f"sqlite:///{out / 'study.db'}"
+    direction = "minimize" if monitor == "val_loss" else "maximize"
+    study = optuna.create_study(
+        storage=storage, study_name="tune", direction=direction, load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+    )  # fmt: skip
+    about = {"arch": space.arch, "base": space.base, "search": space.search, "monitor": monitor}
+    if study.user_attrs and study.user_attrs.get("about") != about:
+        raise UserError(f"--out {out} holds another search; choose another folder")
+    study.set_user_attr("about", about)
+    if space.grid:
+        study.sampler = optuna.samplers.GridSampler(space.search, seed=seed)
+    else:  # every process, and every later call, draws its own trials
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    return study
+
+
+def search(
+    study: "optuna.Study", space: Space, data: Path, out: Path, monitor: str, trials: int
+) -> None:
+    """Run trials until there are so many.
+
+    Raises:
+        UserError: when none of them gave a figure.
+    """
+    import optuna
+
+    if space.grid:
+        trials = min(trials, math.prod(len(values) for values in space.search.values()))
+    done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    objective = _net_objective if space.arch else _classifier_objective
+
+    def run_trial(trial: "optuna.Trial") -> float:
+        values = {name: _suggest(trial, name, spec) for name, spec in space.search.items()}
+        value = objective(trial, {**space.base, **values}, space.arch, data, out, monitor)
+        print(f"trial {trial.number}: {monitor} {value:.4f}, "
+              + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+                          for k, v in values.items()), flush=True)  # fmt: skip
+        return value
+
+    if len(study.get_trials(states=done)) < trials:
+        enough = optuna.study.MaxTrialsCallback(trials, states=done)
+        study.optimize(run_trial, callbacks=[enough])
+    if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+        raise UserError(f"none of the trials in {out} gave a figure; try lower rates")
+
+
+def _suggest(trial: "optuna.Trial", name: str, spec):
+    if isinstance(spec, list):
+        return trial.suggest_categorical(name, spec)
+    low, high, log = spec["low"], spec["high"], spec.get("log", False)
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=log)
+    return trial.suggest_float(name, low, high, log=log)
+
+
+def _watcher(trial: "optuna.Trial", monitor: str):
+    """Return what looks at every epoch's figures and stops a hopeless trial."""
+    import optuna
+
+    def watch(row) -> None:
+        trial.report(float(row[monitor]), int(row["epoch"]))
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    return watch
+
+
+def _net_objective(
+    trial: "optuna.Trial", values: dict, arch: str, data: Path, out: Path, monitor: str
+) -> float:
+    """Train a net; return its best dev figure."""
+    import optuna
+
+    from deepconnotation import train
+    from deepconnotation.fit import Diverged
+
+    settings = Settings.from_dict({**values, "monitor": monitor})
+    settings.check()
+    found = train.new_run(arch, data, out / f"trial-{trial.number:04}", settings)
+    trainer = train.make_trainer(found, settings, say=lambda line: None)
+    if trainer.dev_split is None:
+        raise UserError(f"{data} has no dev split to search on; make one with data_tools/split.py")
+    trainer.watchers.append(_watcher(trial, monitor))
+    try:
+        trainer.fit()
+    except Diverged as error:
+        trial.set_user_attr("diverged", str(error))
+        raise optuna.TrialPruned(str(error)) from None
+    except optuna.TrialPruned:
+        found.update(state="interrupted")
+        raise
+    figures = [row[monitor] for row in trainer.progress.history]
+    return min(figures) if monitor == "val_loss" else max(figures)
+
+
+def _classifier_objective(
+    trial: "optuna.Trial", values: dict, arch: None, data: Path, out: Path, monitor: str
+) -> float:
+    """Train the classifier on embeddings; return its best dev figure."""
+    import optuna
+
+    from deepconnotation import mlp
+    from deepconnotation.embeddings import Embeddings
+    from deepconnotation.fit import Diverged
+    from deepconnotation.models.embedding_mlp import WIDTHS
+
+    found = Embeddings.of_folder(data)
+    if not len(found.where("dev")):
+        raise UserError(f"{data} has no dev split to search on; make one with data_tools/split.py")
+    watch = _watcher(trial, monitor)
+    try:
+        _, history = mlp.fit(found, WIDTHS, **values, patience=None, watch=watch)
+    except Diverged as error:
+        trial.set_user_attr("diverged", str(error))
+        raise optuna.TrialPruned(str(error)) from None
+    figures = [row[monitor] for row in history]
+    return min(figures) if monitor == "val_loss" else max(figures)
+
+
+def best_command(space: Space, params: dict, data: str, monitor: str) -> str:
+    """Return the command that trains the best trial's settings and evaluates them."""
+    if not space.arch:
+        return "settings of the best classifier: " + ", ".join(
+            f"{k} {v}" for k, v in {**space.base, **params}.items()
+        )
+    words = ["python", "-m", "deepconnotation.train", "--arch", space.arch, "--data", data]
+    for name, value in {**space.base, **params, "monitor": monitor}.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{flag}", ",".join(map(str, value))]
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    run_command(main)

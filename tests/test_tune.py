@@ -1,0 +1,111 @@
+"""The search for settings."""
+
+import json
+import shlex
+
+import pandas as pd
+import pytest
+
+from deepconnotation import embed, train, tune
+from deepconnotation.console import UserError
+from deepconnotation.data import pipeline
+
+SPACE = """
+arch = "resnet18"
+epochs = 2
+width = 4
+precision = "float32"
+[search]
+batch = [16, 48]
+rate = { low = 0.001, high = 0.1, log = true }
+"""
+
+
+@pytest.fixture
+def space(tmp_path):
+    path = tmp_path / "space.toml"
+    path.write_text(SPACE)
+    return str(path)
+
+
+@pytest.fixture
+def no_test_split(monkeypatch):
+    """The test split cannot be opened."""
+    real = pipeline.load
+
+    def load(dataset, split, classes=None):
+        assert split != "test"
+        return real(dataset, split, classes)
+
+    monkeypatch.setattr(pipeline, "load", load)
+
+
+def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, capsys):
+    out = tmp_path / "out"
+    command = [space, "--data", str(toy_data), "--out", str(out), "--trials"]
+    tune.main([*command, "2"])
+    tune.main([*command, "3"])
+    trials = pd.read_csv(out / "trials.csv")
+    assert trials["number"].tolist() == [0, 1, 2]
+    assert set(trials["params_batch"]) <= {16, 48}
+    assert trials["params_rate"].between(0.001, 0.1).all() and trials["params_rate"].nunique() == 3
+    for number, value, state in trials[["number", "value", "state"]].itertuples(index=False):
+        history = pd.read_csv(out / f"trial-{number:04}" / "history.csv")
+        if state == "COMPLETE":
+            assert value == pytest.approx(history["val_loss"].min())
+        config = json.loads((out / f"trial-{number:04}" / "run.json").read_text())
+        assert config["settings"]["rate"] == pytest.approx(trials["params_rate"][number])
+    best = trials.loc[trials["value"].idxmin()]
+    text = capsys.readouterr().out
+    line = next(line for line in text.splitlines()[::-1] if line.startswith("python -m"))
+    args = train.parse(shlex.split(line)[3:])
+    assert (args.batch, args.rate) == (best["params_batch"], pytest.approx(best["params_rate"]))
+    assert args.epochs == 2 and args.data == str(toy_data)
+    page = (out / "report.html").read_text()
+    assert page.count("<img") == 4 and "the test figure will be somewhat worse" in page
+    with pytest.raises(UserError, match="holds another search"):
+        tune.main([*command, "4", "--monitor", "val_accuracy"])
+
+
+def test_the_originals_sweep_of_the_batch(toy_run, toy_data, tmp_path, monkeypatch):
+    folder = tmp_path / "embedded"
+    embed.embed(str(toy_run.path), toy_data, folder)
+    monkeypatch.setattr(tune, "ORIGINAL", {"rate": 1e-3, "epochs": 3, "batch": 64})
+    out = tmp_path / "out"
+    tune.main(["original-batch", "--data", str(folder), "--out", str(out)])
+    trials = pd.read_csv(out / "trials.csv")
+    assert sorted(trials["params_batch"]) == [4, 16, 64, 128]
+
+
+def test_a_diverging_trial_is_no_result(space, toy_data, tmp_path):
+    path = tmp_path / "wild.toml"
+    path.write_text(SPACE.replace('low = 0.001, high = 0.1', 'low = 90.0, high = 99.0')
+                    + "clip = [0.0]\n")  # fmt: skip
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="none of the trials .* gave a figure"):
+        tune.main([str(path), "--data", str(toy_data), "--out", str(out), "--trials", "1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 1", "a table .search. with settings"),
+        ("[search]\nrates = [1]", "'rates' is no setting of train"),
+        ("[search]\nrate = 1", "expected a list of values, or low and high"),
+        ("[search]\nrate = { low = 1 }", "expected a list of values, or low and high"),
+        ("[search]\nrate = ['fast']", "rate = .*of the wrong type"),
+        ("epochs = 0\n[search]\nrate = [0.1]", "--epochs 0"),
+        ("arch = 'resnet81'\n[search]\nrate = [0.1]", "the nearest is 'resnet"),
+        ("= 3", "not a TOML file"),
+    ],
+)
+def test_a_space_that_cannot_be_searched(tmp_path, text, message):
+    path = tmp_path / "space.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        tune.read_space(str(path))
+
+
+def test_an_unknown_preset():
+    with pytest.raises(UserError, match="no such file, and no preset .original-rate"):
+        tune.read_space("original-rates")
