@@ -35,6 +35,7 @@ with _quiet():
 
     # The first operation starts the devices, which is when the rest of the lines appear.
     tf.config.list_logical_devices()
+    tf.get_logger().setLevel("ERROR")  # a new model is a new graph; that is no news to a user
 
 __all__ = ["device_name", "keras", "set_precision", "tf"]
 

@@ -188,6 +188,11 @@ class Trainer:
             settings.flip, settings.shift, settings.rotate, settings.zoom, settings.cutout,
             settings.contrast,
         )  # fmt: skip
+        self.rand_augment = None
+        if settings.rand_augment:
+            self.rand_augment = keras.layers.RandAugment(
+                (0, 255), factor=settings.rand_augment, seed=settings.seed, dtype="float32"
+            )
         signature = (
             tf.TensorSpec((None, *train.images.shape[1:]), tf.float32),
             tf.TensorSpec((None,), tf.int64),
@@ -209,6 +214,8 @@ class Trainer:
         self, variables: list, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor,
         seed: tf.Tensor,
     ):  # fmt: skip
+        if self.rand_augment:
+            images = self.rand_augment(images, training=True)
         if self.settings.mixup:
             images, targets = augment.mixup(images, targets, self.settings.mixup, seed)
         if self.settings.cutmix:
@@ -394,7 +401,9 @@ class Trainer:
 
     def _variables(self) -> list:
         learned = [self.learned.variable] if self.learned else []
-        return [*self.model.variables, *self.optimizer.variables, *learned, *self.average.values]
+        drawn = self.rand_augment.variables if self.rand_augment else []
+        return [*self.model.variables, *self.optimizer.variables, *learned, *drawn,
+                *self.average.values]  # fmt: skip
 
     def save(self) -> None:
         """Write last/state.npz."""

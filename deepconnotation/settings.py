@@ -48,6 +48,7 @@ class Settings:
     weight_decay: float = _(0.0, "decoupled weight decay (adamw and sgd)")
     clip: float = _(5.0, "largest norm of all gradients together; 0 leaves them alone")
     label_smoothing: float = _(0.0, "probability spread over all classes")
+    rand_augment: float = _(0.0, "strength of RandAugment (Cubuk et al. 2020), 0 to 1; 0 is off")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
     cutmix: float = _(0.0, "alpha of CutMix; 0 is off")
     votes: bool = _(False, "weigh a picture by the share of voters who agreed with its label")
@@ -107,8 +108,8 @@ class Settings:
         """
         limits = {
             "epochs": (1, 100_000), "batch": (1, 65_536), "rate": (1e-9, 100.0), "clip": (0, 1e9),
-            "label_smoothing": (0, 0.9), "mixup": (0, 10), "cutmix": (0, 10),
-            "ema": (0, 0.999999), "stochastic_depth": (0, 0.95), "teacher_share": (0, 1),
+            "label_smoothing": (0, 0.9), "rand_augment": (0, 1), "mixup": (0, 10),
+            "cutmix": (0, 10), "ema": (0, 0.999999), "stochastic_depth": (0, 0.95), "teacher_share": (0, 1),
             "shift": (0, 1), "rotate": (0, 180),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from deepconnotation import fit, run, train
-from deepconnotation.backend import keras
+from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.data import pipeline, prepare
 from deepconnotation.settings import Settings
@@ -59,6 +59,8 @@ def weights(made: fit.Trainer) -> list[np.ndarray]:
 def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after, head_epochs):
     """Three steps an epoch: stopped in the middle of one, and between two."""
     settings = replace(SETTINGS, head_epochs=head_epochs)
+    if (stop_after, head_epochs) == (8, 0):
+        settings = replace(settings, rand_augment=0.5)  # it takes long to trace
     whole = trainer("whole", settings)
     whole.fit()
     part = trainer("part", settings)
@@ -197,6 +199,21 @@ def test_averaged_weights_answer_for_the_run(trainer):
     index = [w.path for w in made.average.weights].index("conv/kernel")
     assert np.allclose(saved, made.average.values[index].numpy(), atol=1e-6)
     assert not np.allclose(saved, made.model.get_layer("conv").get_weights()[0], atol=1e-4)
+
+
+def test_rand_augment_draws_anew_every_step_and_only_in_training(trainer):
+    made = trainer("random", Settings(rand_augment=0.5, batch=16, epochs=1))
+    images = tf.constant(np.asarray(made.train_split.images[:16], np.float32))
+    first, second = (np.asarray(made.rand_augment(images, training=True)) for _ in range(2))
+    assert (first != second).any() and (first != images.numpy()).any()
+    assert first.min() >= 0 and first.max() <= 255
+    before = [v.numpy() for v in made.rand_augment.variables]
+    made.fit()
+    moved = [(a != v.numpy()).any()
+             for a, v in zip(before, made.rand_augment.variables, strict=True)]  # fmt: skip
+    assert any(moved)
+    names = {type(layer).__name__ for layer in run.load(made.run.path).model.layers}
+    assert "RandAugment" not in names
 
 
 def test_learned_class_weights_are_logged_saved_and_resumed(trainer):
