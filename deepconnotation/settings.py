@@ -109,8 +109,8 @@ class Settings:
         limits = {
             "epochs": (1, 100_000), "batch": (1, 65_536), "rate": (1e-9, 100.0), "clip": (0, 1e9),
             "label_smoothing": (0, 0.9), "rand_augment": (0, 1), "mixup": (0, 10),
-            "cutmix": (0, 10), "ema": (0, 0.999999), "stochastic_depth": (0, 0.95), "teacher_share": (0, 1),
-            "shift": (0, 1), "rotate": (0, 180),
+            "cutmix": (0, 10), "ema": (0, 0.999999), "stochastic_depth": (0, 0.95),
+            "teacher_share": (0, 1), "shift": (0, 1), "rotate": (0, 180),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
             "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "focal": (0, 10),
