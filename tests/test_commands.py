@@ -10,9 +10,9 @@ from tools import command
 from deepconnotation import console
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ["train", "evaluate", "predict"]
+MODULES = ["train", "evaluate", "predict", "embed", "ensemble", "tune"]
 TOOLS = ["fetch_and_resize.py", "split.py", "audit.py", "balance.py", "inspect_images.py"]
-HEAVY = {"tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"}
+HEAVY = {"optuna", "tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"}
 
 
 @pytest.mark.parametrize("name", MODULES + TOOLS)
