@@ -89,8 +89,10 @@ def test_shapes_dtypes_and_a_step(arch, policy):
 def test_round_trip_of_all_in_a_fresh_process(tmp_path):
     """Safe mode, and no custom_objects: the package's own classes are looked up by name."""
     expected = {}
+    deeper = {"resnet34", "resnet101", "resnet152"}  # only in the number of their blocks
     grey = ("resnet18", "fractal", "efficientnet_lite0", "mobilenet_v2")  # one of each kind
-    for name in (*registry.ARCHITECTURES, *(f"{arch}-grey" for arch in grey)):
+    names = [arch for arch in registry.ARCHITECTURES if arch not in deeper]
+    for name in (*names, *(f"{arch}-grey" for arch in grey)):
         model = small(name.removesuffix("-grey"), grey=name.endswith("-grey"))
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", pixels(model))
