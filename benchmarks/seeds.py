@@ -33,12 +33,12 @@ FER = {  # a start for faces: seven expressions of other people
     "--size 64 --grey --drop contempt --fractions 90/5/5 --out data/fer",
     "snapshots/fer": "-m deepconnotation.train --arch resnet --data data/fer --width 32 "
     "--epochs 20 --shift 0.08 --rotate 10 --zoom 0.1 --label-smoothing 0.1 --ema 0.999 "
-    "--monitor val_accuracy --run snapshots/fer",
+    "--l2 2.5e-4 --monitor val_accuracy --run snapshots/fer",
 }
 FROM_FER = (
     "--arch resnet --weights snapshots/fer --width 32 --epochs 12 --rate 0.03 "
     "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --ema 0.995 "
-    "--monitor val_loss --test-flip"
+    "--monitor val_loss --test-flip --l2 2.5e-4"
 )
 #: name -> (commands that come before, each with the folder it makes, arguments of train)
 RECIPES = {
@@ -63,7 +63,7 @@ RECIPES = {
     "fi32": (
         {"data/fi32": f"{FI} --size 32 --out data/fi32"},
         "--arch resnet --data data/fi32 --stem 3x3 --width 16 --epochs 20 --dropout 0 "
-        "--monitor val_accuracy --test-flip",
+        "--l2 2.5e-4 --monitor val_accuracy --test-flip",
     ),
     "fi64": (
         {
@@ -73,7 +73,7 @@ RECIPES = {
             "data/fi128 --out snapshots/fi128-lite0",
         },
         "--arch resnet --data data/fi64 --teacher snapshots/fi128-lite0 --width 32 --epochs 36 "
-        "--dropout 0 --zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
+        "--dropout 0 --l2 2.5e-4 --zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
     ),
 }  # fmt: skip
 

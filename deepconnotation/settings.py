@@ -94,7 +94,8 @@ class Settings:
                                      "out for a picture, rising from 0 in the first")  # fmt: skip
     dropout: float | None = _(None, "dropout rate in the net; as published where not given",
                               metavar="RATE", kind=float)  # fmt: skip
-    l2: float = _(2.5e-4, "L2 penalty on the kernels")
+    l2: float | None = _(None, "L2 penalty on the kernels; as published where not given",
+                         metavar="L2", kind=float)  # fmt: skip
     precision: str = _("auto", "auto takes bfloat16 where the processor has it",
                        ("auto", "float32", "mixed_bfloat16", "mixed_float16"))  # fmt: skip
     seed: int = _(0, "of weights, order and augmentation")

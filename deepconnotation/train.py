@@ -7,6 +7,7 @@
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -107,7 +108,12 @@ def start(
 ) -> int:  # fmt: skip
     """Train a new run; return the exit status."""
     found = new_run(arch, data, folder, settings, weights, teacher, merges)
-    return _train(found, settings, tensorboard, plot)
+    try:
+        trainer = make_trainer(found, settings)
+    except UserError:
+        shutil.rmtree(found.path)  # nothing was trained yet, and the name is free again
+        raise
+    return _train(trainer, tensorboard, plot)
 
 
 def new_run(
@@ -222,7 +228,7 @@ def resume(folder: str, tensorboard: bool = False, plot: bool = False) -> int:
         raise UserError(f"{data['path']} has changed since {folder} was started; train anew")
     settings = Settings.from_dict(found.config["settings"])
     backend.set_precision(found.config["precision"])
-    return _train(found.update(state="running"), settings, tensorboard, plot)
+    return _train(make_trainer(found.update(state="running"), settings), tensorboard, plot)
 
 
 def make_trainer(
@@ -263,11 +269,11 @@ def make_trainer(
     return trainer
 
 
-def _train(found: "Run", settings: Settings, tensorboard: bool, plot: bool) -> int:
+def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
     from deepconnotation.evaluate import evaluate
     from deepconnotation.fit import Diverged
 
-    trainer = make_trainer(found, settings)
+    found = trainer.run
     if tensorboard:
         trainer.log_to_tensorboard()
     if plot:

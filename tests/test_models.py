@@ -163,7 +163,7 @@ def test_imagenet_weights_leave_another_head_alone(lite0):
 
 def test_options_that_an_architecture_does_not_have_are_refused():
     assert registry.options("efficientnet_lite0", Settings(dropout=0.3)) == {
-        "dropout": 0.3, "l2": Settings.l2, "head": (), "stochastic_depth": 0.0,
+        "dropout": 0.3, "head": (), "stochastic_depth": 0.0,
     }  # fmt: skip
     with pytest.raises(UserError, match="--width 32: --arch efficientnet_lite0 has no such option"):
         registry.options("efficientnet_lite0", Settings(width=32))

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
+from deepconnotation import train
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.models import registry, transfer
+from deepconnotation.settings import Settings
 
 PUBLISHED = {
     "vgg16": (keras.applications.vgg16, "VGG16"),
@@ -137,3 +139,11 @@ def test_a_file_of_another_net_is_refused(weights):
     model = registry.build("efficientnet_b0", (64, 64, 3), 7)
     with pytest.raises(UserError, match="not a weights file of this architecture"):
         registry.load_imagenet("efficientnet_b0", model, str(path))
+
+
+def test_weights_that_do_not_fit_leave_no_run_folder(toy_data, tmp_path):
+    path = tmp_path / "other.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        train.start("efficientnet_lite0", toy_data, tmp_path / "run", Settings(epochs=1), str(path))
+    assert not (tmp_path / "run").exists()
