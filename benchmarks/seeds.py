@@ -51,7 +51,7 @@ RECIPES = {
         },
         f"{FROM_FER} --data data/faces-names",
     ),
-    "fractal-faces": (  # 166 pictures of each of six classes, the original's settings
+    "fractal-faces": (  # 172 pictures of each of six classes, the original's settings
         {
             "data/faces32": f"{PREPARE} {DATA}/facial_expressions --dataset facial_expressions "
             "--size 32 --drop contempt --drop fear --fractions 80/20 --out data/faces32",

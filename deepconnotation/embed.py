@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
 from deepconnotation.models.registry import ARCHITECTURES, check_imagenet, pretrained
-from deepconnotation.settings import widths
+from deepconnotation.settings import CLASSIFIER_WIDTHS, widths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +38,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", metavar="DIR", required=True, help="folder of the embeddings")
     add("--weights", metavar="imagenet|FILE", default="imagenet",
         help="of an architecture; show_and_tell needs its frozen graph [imagenet]")  # fmt: skip
-    add("--mlp", metavar="N,N", type=widths, default=(25, 12), help="units of the hidden layers of "
-        "the classifier beside the probe [25,12]")  # fmt: skip
+    add("--mlp", metavar="N,N", type=widths, default=CLASSIFIER_WIDTHS, help="units of the hidden "
+        "layers of the classifier beside the probe [25,12]")  # fmt: skip
     return parser.parse_args(arguments)
 
 

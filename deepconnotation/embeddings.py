@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation import metrics, run
 from deepconnotation.console import UserError, write_atomic
 from deepconnotation.data import manifest
-from deepconnotation.evaluate import as_text, spreadsheet_safe
+from deepconnotation.emotions import numbered
+from deepconnotation.evaluate import as_text, prediction_table, summarise
 
 SPLITS = ("train", "dev", "test")
 
@@ -58,29 +58,25 @@ class Embeddings:
     config: dict
 
     @classmethod
-    def of(cls, folder: Path, dataset: Path) -> "Embeddings":
+    def of(cls, folder: Path, dataset: Path | None = None) -> "Embeddings":
         """Read a folder.
+
+        Args:
+            folder: output of `embed`.
+            dataset: the data set it was made from; None takes the one that embed.json names.
 
         Raises:
             UserError: when the data set has changed, or has no training split.
         """
         ids, rows, config = load(folder)
+        dataset = dataset or Path(config["data"])
         if manifest.fingerprint(dataset) != config["fingerprint"]:
             raise UserError(f"{dataset} has changed since {folder} was made; embed again")
         if not (ids["split"] == "train").any():
             raise UserError(f"{dataset} has no training split; make one with data_tools/split.py")
         info = manifest.read_info(dataset)
-        labels = ids["label"].map({c: i for i, c in enumerate(info.classes)}).to_numpy()
+        labels = np.array(numbered(ids["label"], info.classes), np.int64)
         return cls(folder, dataset, info, ids, rows, labels, config)
-
-    @classmethod
-    def of_folder(cls, folder: Path) -> "Embeddings":
-        """Read a folder and the data set that its embed.json names.
-
-        Raises:
-            UserError: as `of` does.
-        """
-        return cls.of(folder, Path(load(folder)[2]["data"]))
 
     def where(self, split: str) -> np.ndarray:
         """Return the row numbers of a split."""
@@ -94,12 +90,8 @@ class Embeddings:
             split: whose rows are told.
             probabilities: (rows, classes).
         """
-        classes = self.info.classes
-        table = self.ids.iloc[self.where(split)].drop(columns="split").map(spreadsheet_safe)
-        columns = {f"p_{c}": probabilities[:, i].round(6) for i, c in enumerate(classes)}
-        table["predicted"] = [classes[i] for i in probabilities.argmax(axis=1)]
-        table["confidence"] = probabilities.max(axis=1).round(6)
-        table = pd.concat([table.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+        table = self.ids.iloc[self.where(split)].drop(columns="split")
+        table = prediction_table(table, probabilities, self.info.classes)
         write_atomic(self.folder / name, table.to_csv(index=False))
 
     def measure(self, name: str, probabilities: np.ndarray, **about) -> dict:
@@ -112,15 +104,11 @@ class Embeddings:
         """
         train, test = self.where("train"), self.where("test")
         majority = int(np.bincount(self.labels[train]).argmax())
-        summary = {
-            "split": "test", "data": str(self.dataset), "fingerprint": self.config["fingerprint"],
-            "date": run.now(), "drawn": self.info.drawn, **about,
-            "majority_class": self.info.classes[majority],
-            **metrics.summarise(
-                self.labels[test], probabilities.argmax(axis=1), self.info.classes, majority,
-                self.ids["group"].iloc[test].tolist(),
-            ),
-        }  # fmt: skip
+        summary = summarise(
+            self.labels[test], probabilities, self.info.classes, majority,
+            self.ids["group"].iloc[test].tolist(), split="test", data=str(self.dataset),
+            fingerprint=self.config["fingerprint"], drawn=self.info.drawn, **about,
+        )  # fmt: skip
         write_atomic(self.folder / name, json.dumps(summary, indent=2) + "\n")
         print(as_text(summary))
         return summary

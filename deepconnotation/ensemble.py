@@ -62,7 +62,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
         "data": first["data"],
     })  # fmt: skip
     path = made.path / "model.keras"
-    model.save(path)
+    run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
     return made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
 

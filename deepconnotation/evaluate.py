@@ -20,6 +20,7 @@ from deepconnotation.console import UserError, argument_parser, run_command, wri
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from deepconnotation.data.pipeline import Split
 
@@ -62,29 +63,21 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
-    from deepconnotation import metrics
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
     classes = emotions.merged(found.classes, merges)
-    probabilities = _merge(predict_split(found, pipeline.load(dataset, split)), found, classes)
     part = pipeline.load(dataset, split, classes)
-    majority = _majority(found, classes)
-    summary = {
-        "split": split,
-        "data": str(dataset),
-        "fingerprint": manifest.fingerprint(dataset),
-        "date": run.now(),
-        "drawn": found.config["data"]["drawn"],
-        "majority_class": classes[majority],
-        **metrics.summarise(
-            part.labels, probabilities.argmax(axis=1), classes, majority,
-            part.table["group"].tolist(),
-        ),
-    }  # fmt: skip
+    probabilities = _merge(predict_split(found, part), found, classes)
+    summary = summarise(
+        part.labels, probabilities, classes, _majority(found, classes),
+        part.table["group"].tolist(), split=split, data=str(dataset),
+        fingerprint=manifest.fingerprint(dataset), drawn=found.config["data"]["drawn"],
+    )  # fmt: skip
     suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
     write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
-    table = prediction_table(part, probabilities, classes)
+    table = part.table[["id", "source", "group", "label"]]
+    table = prediction_table(table, probabilities, classes)
     write_atomic(found.path / f"predictions{suffix}.csv", table.to_csv(index=False))
     print(as_text(summary))
     if not merges and (split == "test" or not (found.path / "metrics.json").exists()):
@@ -134,12 +127,26 @@ def predict_split(found: run.Run, part: "Split") -> "np.ndarray":
     return np.exp(np.concatenate([answer(images).numpy() for images, _ in data]))
 
 
-def prediction_table(part: "Split", probabilities: "np.ndarray", classes: list[str]):
-    """Return a row a picture: id, source, group, label, predicted, confidence, p_CLASS."""
+def summarise(
+    labels: "np.ndarray", probabilities: "np.ndarray", classes: Sequence[str], majority: int,
+    groups: list[str], **about,
+) -> dict:  # fmt: skip
+    """Return what metrics.json holds: `about`, the date, and `metrics.summarise`'s figures."""
+    from deepconnotation import metrics
+
+    predicted = probabilities.argmax(axis=1)
+    return {**about, "date": run.now(), "majority_class": classes[majority],
+            **metrics.summarise(labels, predicted, classes, majority, groups)}  # fmt: skip
+
+
+def prediction_table(
+    table: "pd.DataFrame", probabilities: "np.ndarray", classes: Sequence[str]
+) -> "pd.DataFrame":
+    """Return a table with predicted, confidence and p_CLASS beside its own columns of text."""
     import pandas as pd
 
     best = probabilities.argmax(axis=1)
-    table = part.table[["id", "source", "group", "label"]].map(spreadsheet_safe)
+    table = table.reset_index(drop=True).map(spreadsheet_safe)
     columns = {f"p_{c}": probabilities[:, i].round(6) for i, c in enumerate(classes)}
     return table.assign(
         predicted=[classes[i] for i in best], confidence=probabilities.max(axis=1).round(6),

@@ -25,7 +25,7 @@ from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
 from deepconnotation.models import heads
-from deepconnotation.run import Run, file_sha256
+from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.schedule import Plateau, learning_rate
 from deepconnotation.settings import Settings
 
@@ -316,7 +316,7 @@ class Trainer:
         p.epoch, p.step, p.sums = p.epoch + 1, 0, [0.0] * 4
         if not values or p.stopping.update(values[s.monitor]):
             p.best_epoch = p.epoch
-            self._save_model()
+            save_model(self.model, self.run.path / "model.keras")
         self.average.swap()
         if values:
             p.reducing.update(values[s.monitor])
@@ -393,11 +393,6 @@ class Trainer:
         }
 
     # Saving and resuming -------------------------------------------------------------------
-
-    def _save_model(self) -> None:
-        partial = self.run.path / f".{os.getpid()}.tmp.keras"
-        self.model.save(partial)
-        os.replace(partial, self.run.path / "model.keras")
 
     def _variables(self) -> list:
         learned = [self.learned.variable] if self.learned else []

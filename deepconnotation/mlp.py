@@ -1,6 +1,5 @@
 """The classifier on embeddings, trained: the linear probe's companion with hidden layers."""
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +11,7 @@ from deepconnotation.console import UserError
 from deepconnotation.embeddings import Embeddings
 from deepconnotation.fit import Diverged
 from deepconnotation.models import embedding_mlp
+from deepconnotation.run import save_model
 
 BATCH, RATE = 64, 1e-3  # the original's last cell
 EPOCHS, PATIENCE = 1000, 20
@@ -96,9 +96,7 @@ def train(found: Embeddings, widths: tuple[int, ...]) -> dict | None:
     except Diverged as error:
         raise UserError(f"the classifier on {found.folder}: {error}; are its embeddings finite?"
                         ) from None  # fmt: skip
-    partial = found.folder / f".{os.getpid()}.tmp.keras"
-    model.save(partial)
-    os.replace(partial, found.folder / "mlp.keras")
+    save_model(model, found.folder / "mlp.keras")
     shape = "-".join(str(n) for n in (found.rows.shape[1], *widths, len(found.info.classes)))
     print(f"classifier {shape} on the same features, {len(history)} epochs:")
     if not len(test):

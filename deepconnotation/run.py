@@ -10,6 +10,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -134,6 +135,13 @@ def load(path: str | Path) -> Run:
     if config["format"] != FORMAT:
         raise UserError(f"{path}: run format {config['format']}; this version reads {FORMAT}")
     return Run(path, config)
+
+
+def save_model(model: "keras.Model", path: Path) -> None:
+    """Write a .keras file under a temporary name and rename it."""
+    partial = path.with_name(f".{os.getpid()}.tmp.keras")
+    model.save(partial)
+    os.replace(partial, path)
 
 
 def now() -> str:

@@ -14,6 +14,9 @@ def _(default, text, choices=None, metavar=None, kind=None):
                                             "kind": kind})  # fmt: skip
 
 
+CLASSIFIER_WIDTHS = (25, 12)  # of the original project's classifier on embeddings
+
+
 def widths(text: str) -> tuple[int, ...]:
     """Return the numbers of "4096,256"; for argparse.
 

@@ -24,13 +24,14 @@ import argparse
 import math
 import shlex
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 from deepconnotation.models.registry import resolve
-from deepconnotation.settings import MONITORS, Settings
+from deepconnotation.settings import CLASSIFIER_WIDTHS, MONITORS, Settings
 
 if TYPE_CHECKING:
     import optuna
@@ -184,14 +185,24 @@ def search(
     """
     import optuna
 
+    from deepconnotation.fit import Diverged
+
     if space.grid:
         trials = min(trials, math.prod(len(values) for values in space.search.values()))
     done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    objective = _net_objective if space.arch else _classifier_objective
+    train = _train_net if space.arch else _train_classifier
+    best = min if monitor == "val_loss" else max
 
     def run_trial(trial: "optuna.Trial") -> float:
         values = {name: _suggest(trial, name, spec) for name, spec in space.search.items()}
-        value = objective(trial, {**space.base, **values}, space.arch, data, out, monitor)
+        folder = out / f"trial-{trial.number:04}"
+        try:
+            history = train(space, {**space.base, **values}, data, folder, monitor,
+                            _watcher(trial, monitor))  # fmt: skip
+        except Diverged as error:
+            trial.set_user_attr("diverged", str(error))
+            raise optuna.TrialPruned(str(error)) from None
+        value = best(row[monitor] for row in history)
         print(f"trial {trial.number}: {monitor} {value:.4f}, "
               + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
                           for k, v in values.items()), flush=True)  # fmt: skip
@@ -225,56 +236,44 @@ def _watcher(trial: "optuna.Trial", monitor: str):
     return watch
 
 
-def _net_objective(
-    trial: "optuna.Trial", values: dict, arch: str, data: Path, out: Path, monitor: str
-) -> float:
-    """Train a net; return its best dev figure."""
+def _train_net(
+    space: Space, values: dict, data: Path, folder: Path, monitor: str, watch: Callable
+) -> list[dict]:
+    """Train a net; return a row an epoch."""
     import optuna
 
     from deepconnotation import train
-    from deepconnotation.fit import Diverged
 
     settings = Settings.from_dict({**values, "monitor": monitor})
     settings.check()
-    found = train.new_run(arch, data, out / f"trial-{trial.number:04}", settings)
+    found = train.new_run(space.arch, data, folder, settings)
     trainer = train.make_trainer(found, settings, say=lambda line: None)
     if trainer.dev_split is None:
-        raise UserError(f"{data} has no dev split to search on; make one with data_tools/split.py")
-    trainer.watchers.append(_watcher(trial, monitor))
+        raise _no_dev(data)
+    trainer.watchers.append(watch)
     try:
         trainer.fit()
-    except Diverged as error:
-        trial.set_user_attr("diverged", str(error))
-        raise optuna.TrialPruned(str(error)) from None
     except optuna.TrialPruned:
         found.update(state="interrupted")
         raise
-    figures = [row[monitor] for row in trainer.progress.history]
-    return min(figures) if monitor == "val_loss" else max(figures)
+    return trainer.progress.history
 
 
-def _classifier_objective(
-    trial: "optuna.Trial", values: dict, arch: None, data: Path, out: Path, monitor: str
-) -> float:
-    """Train the classifier on embeddings; return its best dev figure."""
-    import optuna
-
+def _train_classifier(
+    space: Space, values: dict, data: Path, folder: Path, monitor: str, watch: Callable
+) -> list[dict]:
+    """Train the classifier on embeddings; return a row an epoch."""
     from deepconnotation import mlp
     from deepconnotation.embeddings import Embeddings
-    from deepconnotation.fit import Diverged
-    from deepconnotation.models.embedding_mlp import WIDTHS
 
-    found = Embeddings.of_folder(data)
+    found = Embeddings.of(data)
     if not len(found.where("dev")):
-        raise UserError(f"{data} has no dev split to search on; make one with data_tools/split.py")
-    watch = _watcher(trial, monitor)
-    try:
-        _, history = mlp.fit(found, WIDTHS, **values, patience=None, watch=watch)
-    except Diverged as error:
-        trial.set_user_attr("diverged", str(error))
-        raise optuna.TrialPruned(str(error)) from None
-    figures = [row[monitor] for row in history]
-    return min(figures) if monitor == "val_loss" else max(figures)
+        raise _no_dev(data)
+    return mlp.fit(found, CLASSIFIER_WIDTHS, **values, patience=None, watch=watch)[1]
+
+
+def _no_dev(data: Path) -> UserError:
+    return UserError(f"{data} has no dev split to search on; make one with data_tools/split.py")
 
 
 def best_command(space: Space, params: dict, data: str, monitor: str) -> str:

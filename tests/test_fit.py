@@ -32,6 +32,13 @@ def tiny(seed: int = 0) -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(8, dtype="float32", name="logits")(x))
 
 
+def bare_run(path) -> run.Run:
+    """A folder that says as little as a trainer needs."""
+    return run.create(path, {
+        "arch": "tiny", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
+        "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+
+
 @pytest.fixture
 def trainer(toy_data, tmp_path):
     """Makes trainers of a tiny model, each in a run folder of its own."""
@@ -39,9 +46,7 @@ def trainer(toy_data, tmp_path):
 
     def make(name: str, settings: Settings = SETTINGS) -> fit.Trainer:
         path = tmp_path / name
-        found = run.load(path) if path.exists() else run.create(path, {
-            "arch": "tiny", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
-            "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+        found = run.load(path) if path.exists() else bare_run(path)
         made = fit.Trainer(found, tiny(), settings, *splits, say=lambda line: None)
         made.restore()
         return made
@@ -147,9 +152,7 @@ def test_remedies_for_imbalance_change_the_gradient(uneven, tmp_path, name):
         assert np.ptp(np.bincount(uneven.labels[order])) <= 1
     logits = np.asarray(model(uneven.images[order].astype(np.float32)), np.float64)
     expected = formula(logits, uneven.labels[order]).mean(axis=0)
-    found = run.create(tmp_path / "run", {
-        "arch": "linear", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
-        "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+    found = bare_run(tmp_path / "run")
     fit.Trainer(found, model, settings, uneven, None, say=lambda line: None).fit()
     bias = model.get_layer("logits").bias.numpy()
     assert np.allclose(bias, -1.9 * 0.1 * expected, atol=1e-5)
@@ -162,9 +165,7 @@ def test_votes_weigh_pictures(uneven, tmp_path):
     table.iloc[:14, table.columns.get_loc("votes_for")] = "4"
     table.iloc[:14, table.columns.get_loc("votes_against")] = "1"
     part = pipeline.Split(table, uneven.images, uneven.labels)
-    found = run.create(tmp_path / "run", {
-        "arch": "tiny", "classes": list("abcdefgh"), "emotion_set": "fi8", "settings": {},
-        "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
+    found = bare_run(tmp_path / "run")
     made = fit.Trainer(found, tiny(), Settings(votes=True), part, None)
     mean = (14 * 0.8 + 9 * 0.4) / 23
     sums = made.targets.sum(axis=1)

@@ -10,8 +10,8 @@ import numpy as np
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models import checkpoint
-from deepconnotation.models.heads import EMBEDDING, top
-from deepconnotation.models.inputs import pictures
+from deepconnotation.models.heads import EMBEDDING, parts, top
+from deepconnotation.models.inputs import penalty, pictures
 from deepconnotation.models.layers import stochastic_depth as drop_branch
 
 layers = keras.layers
@@ -57,7 +57,7 @@ def build(
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes). Its layer "embedding" has 1280 outputs.
     """
-    regularizer = keras.regularizers.L2(l2) if l2 else None
+    regularizer = penalty(l2)
 
     def conv(x, filters, size, name, strides=1):
         return layers.Conv2D(
@@ -120,12 +120,12 @@ def load_imagenet(model: keras.Model, weights: str = "imagenet") -> None:
         UserError: when the package is not installed or the file is not as expected.
     """
     tensors = checkpoint.read(_package_file() if weights == "imagenet" else weights)
-    for layer in model.layers:
-        if layer.name == "logits":
-            if layer.units == len(tensors["_fc.bias"]):
-                layer.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
-        elif layer.weights and not layer.name.endswith("_dense"):
+    for layer in parts(model)[0]:
+        if layer.weights:
             layer.set_weights(_tensors_of(layer.name, tensors))
+    logits = model.get_layer("logits")
+    if logits.kernel.shape == tensors["_fc.weight"].T.shape:
+        logits.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
 
 
 def _package_file() -> str:

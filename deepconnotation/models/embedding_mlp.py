@@ -3,16 +3,15 @@
 import numpy as np
 
 from deepconnotation.backend import keras
+from deepconnotation.settings import CLASSIFIER_WIDTHS
 
 layers = keras.layers
-
-WIDTHS = (25, 12)
 
 
 def build(
     units: int,
     classes: int,
-    widths: tuple[int, ...] = WIDTHS,
+    widths: tuple[int, ...] = CLASSIFIER_WIDTHS,
     statistics: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> keras.Model:
     """Build the classifier from embeddings to logits.

@@ -1,4 +1,4 @@
-"""How every architecture takes its pictures."""
+"""What every architecture begins with: its pictures, and the penalty on its kernels."""
 
 from deepconnotation.backend import keras
 
@@ -20,3 +20,8 @@ def pictures(input_shape: tuple[int, int, int], grey: bool, channels: int = 1):
     if channels == 3:
         x = layers.Concatenate(name="three_channels")([x, x, x])
     return inputs, x
+
+
+def penalty(l2: float) -> keras.regularizers.Regularizer | None:
+    """Return the L2 penalty on a kernel; None where its weight is 0."""
+    return keras.regularizers.L2(l2) if l2 else None

@@ -7,7 +7,7 @@ parameters of batch normalisation.
 """
 
 from deepconnotation.backend import keras
-from deepconnotation.models.inputs import pictures
+from deepconnotation.models.inputs import penalty, pictures
 from deepconnotation.models.layers import stochastic_depth as drop_branch
 
 layers = keras.layers
@@ -56,7 +56,7 @@ def build(
     """
     kind, depths = VARIANTS[arch]
     block = {"basic": _basic, "bottleneck": _bottleneck}[kind]
-    regularizer = keras.regularizers.L2(l2) if l2 else None
+    regularizer = penalty(l2)
 
     def conv(x, filters, size, name, strides=1):
         return layers.Conv2D(

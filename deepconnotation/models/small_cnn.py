@@ -4,7 +4,7 @@ Three convolutions and three dense layers: 245,592 parameters at 50x50 pixels an
 """
 
 from deepconnotation.backend import keras
-from deepconnotation.models.inputs import pictures
+from deepconnotation.models.inputs import penalty, pictures
 
 layers = keras.layers
 
@@ -34,7 +34,7 @@ def build(
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes).
     """
-    regularizer = keras.regularizers.L2(l2) if l2 else None
+    regularizer = penalty(l2)
     inputs, x = pictures(input_shape, grey)
     x = layers.Rescaling(1 / 255, name="normalise")(x)
     for number, filters in enumerate(FILTERS, start=1):

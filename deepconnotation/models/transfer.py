@@ -14,7 +14,7 @@ import numpy as np
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models.heads import EMBEDDING, parts, top
-from deepconnotation.models.inputs import pictures
+from deepconnotation.models.inputs import penalty, pictures
 
 layers = keras.layers
 
@@ -71,7 +71,7 @@ def build(
         _normalise_as_imagenet(base)
     pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.Flatten
     features = pool(name=EMBEDDING)(base.output)
-    regularizer = keras.regularizers.L2(l2) if l2 else None
+    regularizer = penalty(l2)
     logits = top(features, head, classes, dropout, regularizer)
     return keras.Model(inputs, logits, name=arch)
 

@@ -5,7 +5,7 @@ classes.
 """
 
 from deepconnotation.backend import keras
-from deepconnotation.models.inputs import pictures
+from deepconnotation.models.inputs import penalty, pictures
 
 layers = keras.layers
 
@@ -35,7 +35,7 @@ def build(
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes).
     """
-    regularizer = keras.regularizers.L2(l2) if l2 else None
+    regularizer = penalty(l2)
     inputs, x = pictures(input_shape, grey)
     x = layers.Rescaling(1 / 255, name="normalise")(x)
     for number, (filters, dropout) in enumerate(STAGES, start=1):
