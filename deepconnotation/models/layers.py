@@ -78,7 +78,6 @@ class FractalBlock(layers.Layer):
                            name=f"column{c + 1}_row{row}")
             for row in range(1, self.rows + 1) for c in self._joined(row)
         }  # fmt: skip
-        self.ordered = list(self.units.values())  # where Keras finds their weights
         self.seed_generator = keras.random.SeedGenerator()
 
     def _joined(self, row: int) -> list[int]:
