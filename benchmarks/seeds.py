@@ -28,6 +28,11 @@ FACES = (
     "--drop contempt --fractions 72/8/20 --out data/faces"
 )
 FI = f"{PREPARE} {DATA}/fi/images --dataset fi"
+FI_TEACHER = {  # a linear probe on ImageNet features of the same training pictures
+    "data/fi128": f"{FI} --size 128 --out data/fi128",
+    "snapshots/fi128-lite0": "-m deepconnotation.embed efficientnet_lite0 --data data/fi128 "
+    "--out snapshots/fi128-lite0",
+}
 FER = {  # a start for faces: seven expressions of other people
     "data/fer": f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 "
     "--size 64 --grey --drop contempt --fractions 90/5/5 --out data/fer",
@@ -61,17 +66,16 @@ RECIPES = {
         "--preset deepconnotation-fractal --epochs 10 --data data/faces32-even",
     ),
     "fi32": (
-        {"data/fi32": f"{FI} --size 32 --out data/fi32"},
-        "--arch resnet --data data/fi32 --stem 3x3 --width 16 --epochs 20 --dropout 0 "
-        "--l2 2.5e-4 --monitor val_accuracy --test-flip",
+        {
+            "data/fi32": f"{FI} --size 32 --out data/fi32",
+            **FI_TEACHER,
+            "data/fi32 as data/fi128": "data_tools/split.py data/fi32 --like data/fi128",
+        },
+        "--arch resnet --data data/fi32 --teacher snapshots/fi128-lite0 --stem 3x3 --width 16 "
+        "--epochs 20 --dropout 0 --l2 2.5e-4 --monitor val_accuracy --test-flip",
     ),
     "fi64": (
-        {
-            "data/fi64": f"{FI} --size 64 --out data/fi64",
-            "data/fi128": f"{FI} --size 128 --out data/fi128",
-            "snapshots/fi128-lite0": "-m deepconnotation.embed efficientnet_lite0 --data "
-            "data/fi128 --out snapshots/fi128-lite0",
-        },
+        {"data/fi64": f"{FI} --size 64 --out data/fi64", **FI_TEACHER},
         "--arch resnet --data data/fi64 --teacher snapshots/fi128-lite0 --width 32 --epochs 36 "
         "--dropout 0 --l2 2.5e-4 --zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
     ),
@@ -88,7 +92,7 @@ def main() -> None:
         if folder.startswith("snapshots/"):
             finish(Path(folder), shlex.split(command))
         elif PREPARE in command or not (Path(folder) / "dataset.json").exists():
-            python(*shlex.split(command))  # preparing goes on, or does nothing where all is there
+            python(*shlex.split(command))  # does nothing where all is there already
     for seed in args.seeds:
         train(Path(f"snapshots/{args.recipe}-s{seed}"), seed, training)
     print(summary(args.recipe, args.seeds))

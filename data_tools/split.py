@@ -3,6 +3,7 @@
 
     python data_tools/split.py data/fi --fractions 80/10/10 --seed 0
     python data_tools/split.py data/faces --fractions 60/40
+    python data_tools/split.py data/fi32 --like data/fi128
 
 Classes keep their shares; no person (the manifest's `group`) and no near-duplicate crosses from one
 split to another. Prints the class counts.
@@ -23,7 +24,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__)
     add = parser.add_argument
     add("dataset", metavar="DATASET", help="folder of a prepared data set")
-    add("--fractions", default="80/10/10", help="train/dev/test, or train/test (default 80/10/10)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--fractions", default="80/10/10", help="train/dev/test, or train/test "
+                     "(default 80/10/10)")  # fmt: skip
+    how.add_argument("--like", metavar="OTHER", help="prepared data set whose split is taken over")
     add("--seed", type=int, default=0, help="of the order of equal groups (default 0)")
     add("--allow-missing", action="store_true", help="accept a split without some class")
     return parser.parse_args(arguments)
@@ -33,14 +37,18 @@ def main() -> None:
     args = parse()
     from deepconnotation.data import manifest, prepare, split
 
-    fractions = split.parse_fractions(args.fractions)
     table, info = manifest.read(args.dataset), manifest.read_info(args.dataset)
-    table = prepare.resplit(Path(args.dataset), table, fractions, args.seed)
-    counts = split.class_counts(table, info.classes, fractions)
+    if args.like:
+        table = split.like(table, manifest.read(args.like), args.like)
+        splits, words = None, manifest.read_info(args.like).split
+    else:
+        splits = split.parse_fractions(args.fractions)
+        table = prepare.resplit(Path(args.dataset), table, splits, args.seed)
+        words = prepare.describe_split(args.fractions, args.seed)
+    counts = split.class_counts(table, info.classes, splits)
     print(counts.to_string())
     if not args.allow_missing:
         split.check_classes(counts)
-    words = prepare.describe_split(args.fractions, args.seed)
     manifest.move_to(args.dataset, table, replace(info, split=words))
 
 

@@ -75,6 +75,30 @@ def assign(
     return names[place[counts.index.get_indexer(np.asarray(clusters))]]
 
 
+def like(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return a manifest with splits and groups of another one of the same pictures.
+
+    Args:
+        table: the manifest.
+        other: that of the same source, prepared in another way.
+        name: of the other data set, for the message.
+
+    Raises:
+        UserError: when a picture is not in both under the same label.
+    """
+    columns = ["source", "sha256", "label"]
+    there = other.set_index(columns)[["split", "group"]]
+    here = pd.MultiIndex.from_frame(table[columns])
+    strange = table["source"][~here.isin(there.index)]
+    strange = strange if len(strange) else other["source"][~there.index.isin(here)]
+    if len(strange):
+        raise UserError(f"--like {name}: its pictures are not the same; {strange.iloc[0]!r} is one "
+                        f"of {len(strange)} that only one data set has, or with another label"
+                        )  # fmt: skip
+    found = there.loc[here]
+    return table.assign(split=found["split"].array, group=found["group"].array)
+
+
 def class_counts(
     table: pd.DataFrame, classes: Sequence[str], splits: Sequence[str] | None = None
 ) -> pd.DataFrame:
