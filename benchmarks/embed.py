@@ -36,6 +36,7 @@ def ours(args: argparse.Namespace, folder: Path) -> int:
 
 
 def plain(args: argparse.Namespace, folder: Path) -> int:
+    keras.mixed_precision.set_dtype_policy("float32")  # Keras' default
     info = manifest.read_info(args.dataset)
     model = embed.embedding_model(args.backbone, (info.height, info.width, 3), info.grey)
     count = 0

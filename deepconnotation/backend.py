@@ -39,15 +39,13 @@ with _quiet():
 
 __all__ = ["device_name", "keras", "set_precision", "tf"]
 
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-
 
 def set_precision(precision: str) -> str:
     """Set Keras' policy and return its name.
 
     Args:
-        precision: one of `PRECISIONS`; "auto" takes mixed_bfloat16 where the processor computes in
-            bfloat16, mixed_float16 on a GPU, and float32 elsewhere.
+        precision: one of `settings.PRECISIONS`; "auto" takes mixed_bfloat16 where the processor
+            computes in bfloat16, mixed_float16 on a GPU, and float32 elsewhere.
     """
     if precision == "auto":
         if tf.config.list_physical_devices("GPU"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
 from deepconnotation.models.registry import ARCHITECTURES, check_imagenet, pretrained
-from deepconnotation.settings import CLASSIFIER_WIDTHS, widths
+from deepconnotation.settings import CLASSIFIER_WIDTHS, PRECISIONS, widths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", metavar="DIR", required=True, help="folder of the embeddings")
     add("--weights", metavar="imagenet|FILE", default="imagenet",
         help="of an architecture; show_and_tell needs its frozen graph [imagenet]")  # fmt: skip
+    add("--precision", choices=PRECISIONS, default="auto", help="auto takes bfloat16 where the "
+        "processor has it [auto]")  # fmt: skip
     add("--mlp", metavar="N,N", type=widths, default=CLASSIFIER_WIDTHS, help="units of the hidden "
         "layers of the classifier beside the probe [25,12]")  # fmt: skip
     return parser.parse_args(arguments)
@@ -46,7 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     folder = Path(args.out)
-    embed(args.backbone, Path(args.data), folder, args.weights)
+    embed(args.backbone, Path(args.data), folder, args.weights, args.precision)
 
     from deepconnotation import mlp, probe
     from deepconnotation.embeddings import Embeddings
@@ -56,13 +58,16 @@ def main(arguments: list[str] | None = None) -> None:
     mlp.train(found, args.mlp)
 
 
-def embed(backbone: str, dataset: Path, folder: Path, weights: str = "imagenet") -> None:
+def embed(
+    backbone: str, dataset: Path, folder: Path, weights: str = "imagenet", precision: str = "auto"
+) -> None:  # fmt: skip
     """Write the embeddings of all pictures that are in a split.
 
     Args:
         backbone: a run folder, or an architecture.
         weights: of an architecture: "imagenet", or a file of them.
         dataset: a prepared data set; the pictures are given to the backbone at its size.
+        precision: as for `train`.
         folder: gets ids.csv (id, split, group, label), embeddings.npy (float32, a row a line of
             ids.csv) and embed.json.
 
@@ -71,18 +76,20 @@ def embed(backbone: str, dataset: Path, folder: Path, weights: str = "imagenet")
     """
     import numpy as np
 
-    from deepconnotation import embeddings, run
+    from deepconnotation import backend, embeddings, run
     from deepconnotation.data import manifest, pipeline
+    from deepconnotation.models.fold import fold
 
     info = manifest.read_info(dataset)
     found = {s for s in manifest.read(dataset)["split"] if s}
     parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
+    precision = backend.set_precision(precision)
     model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights)
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
         "images": len(ids), "units": model.output_shape[-1], "weights": _digest(model),
-        "encoder": _described(backbone, weights),
+        "encoder": _described(backbone, weights), "precision": precision,
     }  # fmt: skip
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
     done = _done(folder, config)
@@ -101,7 +108,7 @@ def embed(backbone: str, dataset: Path, folder: Path, weights: str = "imagenet")
 
     if done == len(rows):
         return
-    answer = _compiled(model)
+    answer = _compiled(fold(model, dtype=precision))
     with progress("pictures", len(rows), done) as advance:
         for batch, (start, images) in enumerate(_batches(parts, done), start=1):
             rows[start : start + len(images)] = answer(images).numpy()
@@ -195,10 +202,11 @@ def _done(folder: Path, config: dict) -> int:
     if not path.exists():
         return 0
     earlier = json.loads(path.read_text("utf-8"))
-    for name in ("fingerprint", "weights"):  # not the paths, which may be written in many ways
+    for name in ("fingerprint", "weights", "precision"):  # paths may be written in many ways
         if earlier.get(name) != config[name]:
             raise UserError(f"--out {folder} holds embeddings of {earlier.get('data')} by "
-                            f"{earlier.get('backbone')}; choose another folder")  # fmt: skip
+                            f"{earlier.get('backbone')} in {earlier.get('precision')}; choose "
+                            "another folder")  # fmt: skip
     return earlier["done"] if (folder / "embeddings.npy").exists() else 0
 
 

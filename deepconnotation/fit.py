@@ -24,11 +24,12 @@ from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
-from deepconnotation.models import heads
+from deepconnotation.models import heads, layers
 from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.schedule import Plateau, learning_rate
 from deepconnotation.settings import Settings
 
+SETTLING = 4  # batches from which statistics are measured after an epoch
 PLATEAU_FACTOR = math.sqrt(0.1)  # the original's ReduceLROnPlateau
 
 
@@ -157,12 +158,13 @@ class Trainer:
         teacher: np.ndarray | None = None,
         say: Callable[[str], None] = print,
     ):
-        self.run, self.model, self.settings = run, model, settings
+        self.run, self.settings = run, settings
         self.train_split, self.dev_split, self.say = train, dev, say
         if settings.freeze_until:
             heads.freeze_until(model, settings.freeze_until)
         if settings.head_epochs:
-            heads.freeze_statistics(model)
+            model = heads.freeze_statistics(model)
+        self.model = model
         self.classes = model.output_shape[-1]
         self.steps = math.ceil(len(train.labels) / settings.batch)
         self.optimizer = make_optimizer(settings)
@@ -283,6 +285,12 @@ class Trainer:
                 if interrupted() and p.step < self.steps:
                     raise Stopped
 
+    def _settle(self) -> None:
+        """Let batch normalisation see how the net answers, where training is too unlike it."""
+        order = epoch_order(self.train_split.labels, self.settings.seed, self.progress.epoch)
+        order = order[: SETTLING * self.settings.batch]
+        layers.settle(self.model, (images for images, _ in self._batches(order)))
+
     def _evaluate(self) -> dict[str, float]:
         if self.dev_split is None:
             return {}
@@ -299,7 +307,9 @@ class Trainer:
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings
         started = time.monotonic()
+        p.step = 0
         self.average.swap()
+        self._settle()
         values = self._evaluate()
         if not math.isfinite(values.get("val_loss", 0.0)):
             raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
@@ -313,7 +323,7 @@ class Trainer:
             names = (f"weight_{name}" for name in self.run.classes)
             weights = self.learned.variable.numpy().round(4).tolist()
             p.history[-1] |= dict(zip(names, weights, strict=True))
-        p.epoch, p.step, p.sums = p.epoch + 1, 0, [0.0] * 4
+        p.epoch, p.sums = p.epoch + 1, [0.0] * 4
         if not values or p.stopping.update(values[s.monitor]):
             p.best_epoch = p.epoch
             save_model(self.model, self.run.path / "model.keras")
@@ -412,16 +422,15 @@ class Trainer:
             os.fsync(file.fileno())
         os.replace(partial, folder / "state.npz")
 
-    def restore(self) -> bool:
-        """Read last/state.npz and return True; without one the run starts at its beginning."""
+    def restore(self) -> None:
+        """Read last/state.npz; without one the run starts at its beginning."""
         path = self.run.path / "last" / "state.npz"
         if not path.exists():
-            return False
+            return
         with np.load(path, allow_pickle=False) as state:
             self.progress = Progress.from_json(str(state["progress"]))
             for i, variable in enumerate(self._variables()):
                 variable.assign(state[f"v{i:05}"])
-        return True
 
 
 @contextmanager

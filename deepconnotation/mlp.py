@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 
+from deepconnotation import backend
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.embeddings import Embeddings
@@ -44,6 +45,7 @@ def fit(
     rows, labels = found.rows, found.labels
     where, dev = found.where("train"), found.where("dev")
     keras.utils.set_random_seed(SEED)
+    backend.set_precision("float32")  # too small to be worth rounding
     statistics = rows[where].mean(axis=0), rows[where].var(axis=0)
     model = embedding_mlp.build(rows.shape[1], len(found.info.classes), widths, statistics)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from deepconnotation.console import UserError
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy")
 
 
@@ -100,7 +101,7 @@ class Settings:
     l2: float | None = _(None, "L2 penalty on the kernels; as published where not given",
                          metavar="L2", kind=float)  # fmt: skip
     precision: str = _("auto", "auto takes bfloat16 where the processor has it",
-                       ("auto", "float32", "mixed_bfloat16", "mixed_float16"))  # fmt: skip
+                       PRECISIONS)  # fmt: skip
     seed: int = _(0, "of weights, order and augmentation")
     deterministic: bool = _(False, "the same bits at every repeat, slower")
 

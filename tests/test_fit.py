@@ -235,7 +235,8 @@ def test_two_phases_train_the_head_and_then_all_at_a_lower_rate(trainer):
     settings = Settings(epochs=4, batch=16, head_epochs=2, fine_tune=0.1, rate=0.01, warmup=0,
                         schedule="constant")  # fmt: skip
     made = trainer("phases", settings)
-    layer = {name: made.model.get_layer(name) for name in ("conv", "bn", "logits")}
+    layer = {name: made.model.get_layer(name) for name in ("conv", "logits")}
+    assert layer["conv"].use_bias  # batch normalisation is in it, and can forget no statistics
     states = []
 
     def keep(row):
@@ -250,7 +251,6 @@ def test_two_phases_train_the_head_and_then_all_at_a_lower_rate(trainer):
 
     assert not same("logits", start, states[0]) and same("conv", start, states[1])
     assert not same("conv", states[1], states[2])
-    assert all(same("bn", start, state) for state in states)
     rates = [row["learning_rate"] for row in made.progress.history]
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
 

@@ -7,7 +7,7 @@ import pytest
 
 from deepconnotation.backend import keras, tf
 from deepconnotation.models import fractal
-from deepconnotation.models.layers import LOCAL, FractalBlock, GlobalPath
+from deepconnotation.models.layers import LOCAL, FractalBlock, GlobalPath, settle
 
 COLUMN = {LOCAL: "local", 0: "shallowest", 1: "middle", 2: "deepest"}
 
@@ -124,6 +124,42 @@ def test_outside_training_all_paths_count_or_the_deepest_alone(pictures):
     for row in (1, 2, 3, 4):
         x = unit[2, row](x)
     assert np.allclose(block(deepest=True)(pictures, column), x, atol=1e-5)
+
+
+def test_settled_statistics_are_those_of_all_paths_without_dropout():
+    model = fractal.build("fractal", (16, 16, 3), 5, blocks=2, width=4, dropout=0.5, drop_path=0.5)
+    rng = np.random.default_rng(0)
+    batches = [rng.uniform(0, 255, (8, 16, 16, 3)).astype(np.float32) for _ in range(3)]
+    for batch in batches:
+        model(batch, training=True)  # leaves statistics of other paths behind
+    settle(model, batches)
+    first = model.get_layer("block1").units
+    mean, variance = np.zeros(4), np.zeros(4)
+    for batch in batches:
+        x = np.asarray(first[0, 4].conv(batch / 64 - 2.0))
+        mean, variance = mean + x.mean((0, 1, 2)) / 3, variance + x.var((0, 1, 2)) / 3
+    assert np.allclose(first[0, 4].bn.moving_mean, mean, atol=1e-4)
+    assert np.allclose(first[0, 4].bn.moving_variance, variance, rtol=1e-4)
+    settle(model, batches[:1])  # then every unit normalises this batch to mean 0 and variance 1
+    seen = {}
+    for name in ("block1", "block2"):
+        for key, unit in model.get_layer(name).units.items():
+            unit.bn.call = partial(_watched, unit.bn.call, seen, (name, key))
+    model(batches[0], training=False)
+    for x, unit in zip(seen.values(), units(model), strict=True):
+        assert unit.bn.momentum == 0.9
+        assert np.allclose(x.mean((0, 1, 2)), 0, atol=1e-3)
+        var = unit.bn.moving_variance.numpy()
+        assert np.allclose(x.var((0, 1, 2)), var / (var + 1e-5), atol=1e-3)
+
+
+def _watched(call, seen, key, *args, **kwargs):
+    seen[key] = np.asarray(y := call(*args, **kwargs))
+    return y
+
+
+def units(model):
+    return [unit for name in ("block1", "block2") for unit in model.get_layer(name).units.values()]
 
 
 def test_paths_are_drawn_anew_at_the_papers_rates():

@@ -5,6 +5,7 @@ import re
 
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
+from deepconnotation.models.fold import fold
 
 layers = keras.layers
 #: layer whose output every architecture calls its embedding; what follows is the head
@@ -66,8 +67,13 @@ def freeze_until(model: keras.Model, until: str) -> None:
         raise UserError(f"--freeze-until {until}: nothing would be left to learn")
 
 
-def freeze_statistics(model: keras.Model) -> None:
-    """Freeze the backbone's batch normalisation, so that fine-tuning does not upset it."""
+def freeze_statistics(model: keras.Model) -> keras.Model:
+    """Return a model whose backbone keeps its statistics, so that fine-tuning does not upset them.
+
+    Batch normalisation after a convolution becomes a part of it, other one is frozen.
+    """
+    model = fold(model)
     for layer in parts(model)[0]:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
+    return model

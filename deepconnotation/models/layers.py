@@ -1,5 +1,7 @@
 """Layers of our own; importing this module lets Keras load models that have them."""
 
+from collections.abc import Iterable
+
 from deepconnotation.backend import keras, tf
 
 layers = keras.layers
@@ -46,7 +48,8 @@ class FractalBlock(layers.Layer):
 
     In training a join draws, for every batch, which of its inputs live: each with probability
     1 - drop_path and at least one (local), or only the column that `GlobalPath` has drawn. What no
-    live path needs is not computed.
+    live path needs is not computed. What joins see then has another variance than the mean of all
+    columns has, so that the statistics of training mislead outside it: see `settle`.
 
     Args:
         filters: of every convolution.
@@ -79,6 +82,7 @@ class FractalBlock(layers.Layer):
             for row in range(1, self.rows + 1) for c in self._joined(row)
         }  # fmt: skip
         self.seed_generator = keras.random.SeedGenerator()
+        self.settling = False
 
     def _joined(self, row: int) -> list[int]:
         return [c for c, stride in enumerate(self.strides) if row % stride == 0]
@@ -95,7 +99,9 @@ class FractalBlock(layers.Layer):
         current = [x] * len(self.strides)
         for row in range(1, self.rows + 1):
             joined = [deepest] if self.settings["deepest"] else self._joined(row)
-            outputs = [self.units[c, row](current[c], training=False) for c in joined]
+            # Without training=False Keras would hand on what the last normalisation was told.
+            outputs = [self.units[c, row](current[c], training=False, statistics=self.settling)
+                       for c in joined]  # fmt: skip
             current = self._go_on(current, joined, sum(outputs) / len(outputs))
         return current[deepest]
 
@@ -177,9 +183,41 @@ class Unit(layers.Layer):
         self.conv.build(shape)
         self.bn.build((*shape[:-1], self.conv.filters))
 
-    def call(self, x, training=False):
+    def call(self, x, training=False, statistics=False):
         x = self.dropout(self.conv(x), training=training)
-        return tf.nn.relu(self.bn(x, training=training))
+        return tf.nn.relu(self.bn(x, training=training or statistics))
+
+
+def settle(model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
+    """Measure anew the statistics of FractalBlocks, as the net runs outside training.
+
+    Each figure becomes the mean over the batches (Wu and Johnson 2021, arXiv 2105.07576, call it
+    precise batch normalisation). Models without such blocks are left alone.
+
+    Args:
+        model: functional, from pictures.
+        batches: float32 (batch, height, width, 3), 0..255, of training pictures.
+    """
+    blocks = [layer for layer in model.layers if isinstance(layer, FractalBlock)]
+    if not blocks:
+        return
+    norms = [unit.bn for block in blocks for unit in block.units.values()]
+    usual = [norm.momentum for norm in norms]
+    share = tf.Variable(0.0, trainable=False)
+    see = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    try:
+        for norm in norms:
+            norm.momentum = share
+        for block in blocks:
+            block.settling = True
+        for number, images in enumerate(batches):
+            share.assign(number / (number + 1))
+            see(images)
+    finally:
+        for block in blocks:
+            block.settling = False
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
 
 
 def _compute_if(needed, unit: Unit, x):

@@ -103,16 +103,18 @@ def build(
 
 
 def _spare_bfloat16(model: "keras.Model") -> None:
-    """Let convolutions wider than their picture compute in float32.
+    """Let convolutions wider than their picture, and depthwise ones, compute in float32.
 
     oneDNN 3.x does not write the bfloat16 gradient of taps that see nothing but padding when a
     3x3 kernel strides over a single pixel, or when the kernel reaches beyond both edges: what
-    memory held before is taken for it (seen on a Zen 4, with convolutions and depthwise ones).
+    memory held before is taken for it (seen on a Zen 4, with convolutions and depthwise ones). A
+    depthwise convolution's backward step is about three times as slow in bfloat16 as in float32.
     """
     for layer in model.layers:
         if "Conv2D" in type(layer).__name__ and layer.compute_dtype == "bfloat16":
             size = min(layer.input.shape[1:3])
-            if size < max(layer.strides) or max(layer.kernel_size) > 2 * size + 1:
+            depthwise = "Depthwise" in type(layer).__name__
+            if depthwise or size < max(layer.strides) or max(layer.kernel_size) > 2 * size + 1:
                 layer.dtype_policy = "float32"
 
 
