@@ -23,10 +23,11 @@ from deepconnotation.metrics import SCALARS
 DATA = Path(os.environ.get("DEEPCONNOTATION_DATA", "../shared/data"))
 
 PREPARE = "data_tools/fetch_and_resize.py"
-FACES = (
-    f"{PREPARE} {DATA}/facial_expressions --dataset facial_expressions --size 64 --grey "
-    "--drop contempt --fractions 72/8/20 --out data/faces"
+FACES_AT = (
+    f"{PREPARE} {DATA}/facial_expressions --dataset facial_expressions --grey --drop contempt "
+    "--fractions 72/8/20"
 )
+FACES = f"{FACES_AT} --size 64 --out data/faces"
 FI = f"{PREPARE} {DATA}/fi/images --dataset fi"
 FI_TEACHER = {  # a linear probe on ImageNet features of the same training pictures
     "data/fi128": f"{FI} --size 128 --out data/fi128",
@@ -39,6 +40,17 @@ FER = {  # a start for faces: seven expressions of other people
     "snapshots/fer": "-m deepconnotation.train --arch resnet --data data/fer --width 32 "
     "--epochs 20 --shift 0.08 --rotate 10 --zoom 0.1 --label-smoothing 0.1 --ema 0.999 "
     "--l2 2.5e-4 --monitor val_accuracy --run snapshots/fer",
+}
+LITE0_FACES = (
+    "--optimizer adamw --weight-decay 0.02 --dropout 0.3 --stochastic-depth 0.1 "
+    "--label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_loss --test-flip"
+)
+FER_LITE0 = {
+    "data/fer96": f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 "
+    "--size 96 --grey --drop contempt --fractions 90/5/5 --out data/fer96",
+    "snapshots/fer-lite0": "-m deepconnotation.train --arch efficientnet_lite0 --weights imagenet "
+    "--data data/fer96 --head-epochs 1 --epochs 5 --rate 2e-3 --fine-tune 0.2 --ema 0.998 "
+    f"{LITE0_FACES} --run snapshots/fer-lite0",
 }
 FROM_FER = (
     "--arch resnet --weights snapshots/fer --width 32 --epochs 12 --rate 0.03 "
@@ -55,6 +67,17 @@ RECIPES = {
             **FER,
         },
         f"{FROM_FER} --data data/faces-names",
+    ),
+    "faces-lite0": (  # the same split, at the pictures' own size
+        {
+            "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
+            "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
+            **FER_LITE0,
+            "snapshots/faces96-probe": "-m deepconnotation.embed efficientnet_lite0 --data "
+            "data/faces96-names --out snapshots/faces96-probe",
+        },
+        "--arch efficientnet_lite0 --weights snapshots/fer-lite0 --data data/faces96-names "
+        f"--epochs 9 --rate 3e-4 --class-weights sqrt --ema 0.998 {LITE0_FACES}",
     ),
     "fractal-faces": (  # 172 pictures of each of six classes, the original's settings
         {
@@ -73,6 +96,17 @@ RECIPES = {
         },
         "--arch resnet --data data/fi32 --teacher snapshots/fi128-lite0 --stem 3x3 --width 16 "
         "--epochs 20 --dropout 0 --l2 2.5e-4 --monitor val_accuracy --test-flip",
+    ),
+    "fi-lite0": (
+        {
+            "data/fi192": f"{FI} --size 192 --out data/fi192",
+            "snapshots/fi192-probe": "-m deepconnotation.embed efficientnet_lite0 --data "
+            "data/fi192 --out snapshots/fi192-probe",
+        },
+        "--arch efficientnet_lite0 --weights imagenet --data data/fi192 --freeze-until stage2 "
+        "--head-epochs 1 --epochs 7 --optimizer adamw --weight-decay 0.02 --rate 2e-3 "
+        "--fine-tune 0.15 --ema 0.998 --label-smoothing 0.1 --dropout 0.3 --stochastic-depth 0.1 "
+        "--zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
     ),
     "fi64": (
         {"data/fi64": f"{FI} --size 64 --out data/fi64", **FI_TEACHER},

@@ -21,7 +21,7 @@ from deepconnotation.console import UserError, argument_parser, run_command  # n
 from deepconnotation.data.engine import ENGINES  # noqa: E402
 from deepconnotation.data.sources.fi import ORDERS  # noqa: E402
 
-DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "toy")
+DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "oasis", "toy")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -1,32 +1,46 @@
-"""From a model and pictures to probabilities; evaluation, prediction and training all ask here."""
+"""From a model and pictures to answers; evaluation, prediction and training all ask here."""
 
 from collections.abc import Callable
 
 from deepconnotation.backend import keras, tf
 
+Answer = tuple[tf.Tensor, tf.Tensor]
 
-def log_probabilities(model: keras.Model, test_flip: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return a compiled function from pictures to the logarithms of their probabilities.
+
+def outputs(model: keras.Model, images: tf.Tensor, training: bool) -> Answer:
+    """Return logits (batch, classes), and valence and arousal (batch, 2); (batch, 0) where the
+    model has no such head."""
+    found = model(images, training=training)
+    if isinstance(found, (list, tuple)):
+        return found[0], found[1]
+    return found, tf.zeros((tf.shape(found)[0], 0))
+
+
+def answers(model: keras.Model, test_flip: bool) -> Callable[[tf.Tensor], Answer]:
+    """Return a compiled function from pictures to log-probabilities, and valence and arousal.
 
     Args:
-        model: from (batch, H, W, 3) to logits (batch, classes).
-        test_flip: average the probabilities of a picture and of its mirror image (as Krizhevsky,
+        model: from (batch, H, W, 3) to logits (batch, classes), and perhaps a second output.
+        test_flip: average the answers for a picture and for its mirror image (as Krizhevsky,
             Sutskever and Hinton 2012 did).
 
     Returns:
         Function from uint8 or float (batch, H, W, 3), 0..255, to float32 (batch, classes), at most
-        0; logarithms, so that a loss on them stays finite.
+        0 (logarithms, so that a loss on them stays finite), and float32 (batch, 2) on -1 to 1, or
+        (batch, 0).
     """
 
-    def of(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.log_softmax(model(images, training=False))
+    def of(images: tf.Tensor) -> Answer:
+        logits, affect = outputs(model, images, training=False)
+        return tf.nn.log_softmax(logits), affect
 
     @tf.function(reduce_retracing=True)
-    def answer(images: tf.Tensor) -> tf.Tensor:
+    def answer(images: tf.Tensor) -> Answer:
         images = tf.cast(images, tf.float32)
         if not test_flip:
             return of(images)
-        both = tf.stack([of(images), of(tf.reverse(images, [2]))])
-        return tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0)
+        (log_p, affect), (mirrored, other) = of(images), of(tf.reverse(images, [2]))
+        both = tf.stack([log_p, mirrored])
+        return tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0), (affect + other) / 2
 
     return answer

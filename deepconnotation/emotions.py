@@ -183,6 +183,11 @@ EMOTION_SETS = {
     )
 }
 
+#: The categories of OASIS's pictures; no emotions, and no set that a folder's names choose.
+OASIS = EmotionSet(
+    "oasis4", ("animals", "objects", "people", "scenery"), "Kurdi, Lozano and Banaji 2017"
+)
+
 
 def emotion_set(name: str, merges: Sequence[str] = (), drops: Sequence[str] = ()) -> EmotionSet:
     """Return a set by name, without `drops` and with `merges`.

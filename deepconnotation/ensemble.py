@@ -50,7 +50,9 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     check(members)
     first = members[0].config
     model = average([member.model for member in members])
-    settings = {"test_flip": any(member.test_flip for member in members)}
+    told = all(member.axes for member in members)
+    settings = {"test_flip": any(member.test_flip for member in members),
+                "affect": "mean" if told else "none"}  # fmt: skip
     made = run.create(folder, {
         **{name: first[name] for name in SAME if name in first},
         "arch": "ensemble",
@@ -92,19 +94,25 @@ def average(models: list):
     """Return a model of the logarithms of the models' mean probabilities.
 
     Args:
-        models: from pictures (batch, H, W, 3) to logits (batch, classes), all of one shape.
+        models: from pictures (batch, H, W, 3) to logits (batch, classes), all of one shape. Where
+            all of them tell valence and arousal, so does the new one: the mean.
     """
     from deepconnotation.backend import keras
 
     layers = keras.layers
     inputs = keras.Input(models[0].input_shape[1:], name="image")
-    answers = []
+    answers, told = [], []
     for number, model in enumerate(models, start=1):
         model.name = f"member{number}"
         softmax = layers.Softmax(dtype="float32", name=f"member{number}_probabilities")
-        answers.append(softmax(model(inputs)))
+        logits, *affect = keras.tree.flatten(model(inputs))
+        answers.append(softmax(logits))
+        told += affect
     mean = layers.Average(dtype="float32", name="mean")(answers)
-    return keras.Model(inputs, keras.ops.log(keras.ops.maximum(mean, 1e-30)), name="ensemble")
+    outputs = [keras.ops.log(keras.ops.maximum(mean, 1e-30))]
+    if len(told) == len(models):
+        outputs.append(layers.Average(dtype="float32", name="affect")(told))
+    return keras.Model(inputs, outputs if told else outputs[0], name="ensemble")
 
 
 if __name__ == "__main__":

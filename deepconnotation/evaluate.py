@@ -63,27 +63,34 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
+    from deepconnotation import affect
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
     classes = emotions.merged(found.classes, merges)
     part = pipeline.load(dataset, split, classes)
-    probabilities = _merge(predict_split(found, part), found, classes)
+    probabilities, told = predict_split(found, part)
+    probabilities = _merge(probabilities, found, classes)
     summary = summarise(
         part.labels, probabilities, classes, _majority(found, classes),
         part.table["group"].tolist(), split=split, data=str(dataset),
         fingerprint=manifest.fingerprint(dataset), drawn=found.config["data"]["drawn"],
     )  # fmt: skip
+    if told.size:
+        groups = part.table["group"].tolist()
+        summary["affect"] = affect.summarise(affect.values(part.table), told, groups)
     suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
     write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
     table = part.table[["id", "source", "group", "label"]]
     table = prediction_table(table, probabilities, classes)
+    if told.size:
+        table[list(affect.NAMES)] = told.round(6)
     write_atomic(found.path / f"predictions{suffix}.csv", table.to_csv(index=False))
     print(as_text(summary))
     if not merges and (split == "test" or not (found.path / "metrics.json").exists()):
         from deepconnotation import report
 
-        print(f"report: {report.write(found, summary, part, probabilities)}")
+        print(f"report: {report.write(found, summary, part, probabilities, told)}")
     return summary
 
 
@@ -115,16 +122,18 @@ def _majority(found: run.Run, classes: list[str]) -> int:
     return totals.index(max(totals))
 
 
-def predict_split(found: run.Run, part: "Split") -> "np.ndarray":
-    """Return float32 (n, classes), the probabilities of a split's pictures in its order."""
+def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndarray"]:
+    """Return float32 (n, classes), the probabilities of a split's pictures in its order, and
+    float32 (n, 2), their valence and arousal; (n, 0) where the run does not tell them."""
     import numpy as np
 
-    from deepconnotation.answer import log_probabilities
+    from deepconnotation.answer import answers
     from deepconnotation.data import pipeline
 
-    answer = log_probabilities(found.model, found.test_flip)
-    data = pipeline.batches(part, BATCH)
-    return np.exp(np.concatenate([answer(images).numpy() for images, _ in data]))
+    answer = answers(found.model, found.test_flip)
+    pairs = zip(*(answer(images) for images, _ in pipeline.batches(part, BATCH)), strict=True)
+    log_p, told = (np.concatenate(each) for each in pairs)
+    return np.exp(log_p), told
 
 
 def summarise(
@@ -174,6 +183,10 @@ def as_text(summary: dict) -> str:
         lines.append(f"{title:20}{f['value']:7.3f}   {interval:15}{f['majority']:9.3f}")
     for name, value in summary["geometry"].items():
         lines.append(f"{metrics.GEOMETRY[name]:20}{value:7.3f}")
+    if "affect" in summary:
+        from deepconnotation import affect
+
+        lines.append(affect.as_text(summary["affect"]))
     lines.append(f"{'class':20}{'precision':>10}{'recall':>10}{'F1':>10}{'pictures':>10}")
     for row in summary["per_class"]:
         cells = "".join(f"{'-' if row[k] is None else f'{row[k]:.3f}':>10}"

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from deepconnotation import losses
-from deepconnotation.answer import log_probabilities
+from deepconnotation import affect, losses
+from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import augment, balance
@@ -165,7 +165,7 @@ class Trainer:
         if settings.head_epochs:
             model = heads.freeze_statistics(model)
         self.model = model
-        self.classes = model.output_shape[-1]
+        self.classes = len(run.classes)
         self.steps = math.ceil(len(train.labels) / settings.batch)
         self.optimizer = make_optimizer(settings)
         self.optimizer.build(model.trainable_variables)
@@ -180,6 +180,9 @@ class Trainer:
             run.classes, counts, settings.focal, settings.logit_adjustment, settings.polarity,
             settings.wheel,
         )  # fmt: skip
+        self.affect = affect.values(train.table)
+        if settings.affect != "none" and not np.isfinite(self.affect).any():
+            raise UserError("--affect: the data set tells no valence and no arousal")
         if settings.votes:
             self.targets *= balance.reliability(train.table)[:, None]
         bound = balance.learned_bound(settings.class_weights)
@@ -199,6 +202,7 @@ class Trainer:
             tf.TensorSpec((None, *train.images.shape[1:]), tf.float32),
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((None, self.classes), tf.float32),
+            tf.TensorSpec((None, 2), tf.float32),
             tf.TensorSpec((2,), tf.int64),
         )
         self.average = WeightAverage(model, settings.ema)
@@ -208,13 +212,13 @@ class Trainer:
             tf.function(partial(self._train_step, variables), input_signature=signature)
             for variables in (heads.variables(model), model.trainable_variables)
         )
-        self._answer = log_probabilities(model, settings.test_flip)
+        self._answer = answers(model, settings.test_flip)
 
     # One step ------------------------------------------------------------------------------
 
     def _train_step(
         self, variables: list, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor,
-        seed: tf.Tensor,
+        true_affect: tf.Tensor, seed: tf.Tensor,
     ):  # fmt: skip
         if self.rand_augment:
             images = self.rand_augment(images, training=True)
@@ -224,9 +228,13 @@ class Trainer:
             other = tf.random.fold_in(seed, 1)
             images, targets = augment.cutmix(images, targets, self.settings.cutmix, other)
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
+            logits, told = outputs(self.model, images, training=True)
             weights = self.learned.variable if self.learned else self.class_weights
             loss = tf.reduce_mean(self.objective(targets, logits, weights))
+            if self.settings.affect != "none":
+                share = self.settings.affect_share
+                other = losses.affect_loss(self.settings.affect, true_affect, told)
+                loss = (1 - share) * loss + share * other
             penalty = tf.add_n(self.model.losses) if self.model.losses else 0.0
             scaled = self.optimizer.scale_loss(loss + penalty)
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
@@ -269,11 +277,12 @@ class Trainer:
         with progress(what, self.steps, p.step) as advance:
             started = time.monotonic()  # waiting for the batch is part of a step's time
             for images, labels in self._batches(order):
-                targets = self.targets[order[p.step * size : (p.step + 1) * size]]
+                rows = order[p.step * size : (p.step + 1) * size]
                 # mixup draws from another stream than the augmentation of the same step
                 seed = tf.constant([~self.settings.seed, p.epoch * 1_000_000 + p.step], tf.int64)
                 self.optimizer.learning_rate.assign(self._rate())
-                loss, right = (float(v) for v in step(images, labels, targets, seed))
+                told = step(images, labels, self.targets[rows], self.affect[rows], seed)
+                loss, right = (float(v) for v in told)
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} at epoch {p.epoch + 1}, step {p.step + 1}")
                 n = len(labels)
@@ -296,13 +305,20 @@ class Trainer:
             return {}
         labels = self.dev_split.labels
         data = batches(self.dev_split, 256)
-        answers = np.concatenate([self._answer(images).numpy() for images, _ in data])
-        predicted = answers.argmax(axis=1)
-        return {
-            "val_loss": float(-answers[np.arange(len(labels)), labels].mean()),
+        log_p, told = (np.concatenate(each) for each in
+                       zip(*(self._answer(images) for images, _ in data), strict=True))  # fmt: skip
+        predicted = log_p.argmax(axis=1)
+        found = {
+            "val_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
             "val_accuracy": float((predicted == labels).mean()),
             "val_balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
         }
+        if self.settings.affect != "none":
+            true = affect.values(self.dev_split.table)
+            axes = affect.summarise(true, told, self.dev_split.table["group"].tolist())
+            known = [axis["ccc"]["value"] for axis in axes.values() if "ccc" in axis]
+            found["val_ccc"] = float(np.mean(known)) if known else 0.0
+        return found
 
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings

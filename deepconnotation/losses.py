@@ -124,6 +124,33 @@ def wheel_distances(classes: Sequence[str]) -> np.ndarray:
     return np.array([[distance(a, b) for b in classes] for a in classes], np.float32)
 
 
+def affect_loss(kind: str, true: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """Return a batch's loss of valence and arousal, a float32 scalar; 0 where none is known.
+
+        l1  mean |x - y|      l2  mean (x - y)^2      over all known values
+        ccc 1 - CCC, see `affect.figures`; the mean of both axes that have two known values or more
+
+    Args:
+        kind: "l1", "l2" or "ccc".
+        true: float32 (batch, 2), -1 to 1; NaN where missing.
+        predicted: float32 (batch, 2).
+    """
+    known = tf.cast(tf.math.is_finite(true), tf.float32)
+    x = tf.where(known > 0, true, 0.0)  # a NaN times 0 would still be one, also in the gradient
+    y = predicted * known
+    if kind != "ccc":
+        error = tf.abs(x - y) if kind == "l1" else tf.square(x - y)
+        return tf.reduce_sum(error) / tf.maximum(tf.reduce_sum(known), 1.0)
+    count = tf.reduce_sum(known, axis=0)
+    n = tf.maximum(count, 1.0)
+    mean_x, mean_y = tf.reduce_sum(x, axis=0) / n, tf.reduce_sum(y, axis=0) / n
+    dx, dy = known * (x - mean_x), known * (y - mean_y)
+    spread = tf.reduce_sum(dx**2 + dy**2, axis=0) + n * (mean_x - mean_y) ** 2
+    ccc = 2 * tf.reduce_sum(dx * dy, axis=0) / tf.maximum(spread, 1e-6)
+    used = tf.cast(count >= 2, tf.float32)
+    return tf.reduce_sum(used * (1 - ccc)) / tf.maximum(tf.reduce_sum(used), 1.0)
+
+
 class LearnedWeights:
     """Class weights that grow where the loss is high (group DRO, Sagawa et al., ICLR 2020).
 

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stdin):
         # A file's name need not be text; it must neither stop the run nor change on its way.
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    write = _writer(args, found.classes)
+    write = _writer(args, found)
     counts: Counter[str] = Counter()
     for row in predict(found, list_inputs(args.inputs)):
         counts[row["status"]] += 1
@@ -76,13 +76,14 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
 
     Yields:
         A row a path, in order: "file"; "status", which is "ok", "rejected" or "skipped"; then
-        "label", "confidence" and "probabilities" (a list in the order of the classes), or "reason".
+        "label", "confidence", "probabilities" (a list in the order of the classes) and, where the
+        run tells them, "valence" and "arousal"; or "reason".
     """
     import numpy as np
 
-    from deepconnotation.answer import log_probabilities
+    from deepconnotation.answer import answers
 
-    answer = log_probabilities(found.model, found.test_flip)
+    answer = answers(found.model, found.test_flip)
     paths = iter(paths)
     with ThreadPoolExecutor(max_workers=2) as pool:
         ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
@@ -91,11 +92,13 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
             good = [row for row in rows if row["status"] == "ok"]
             if good:
                 images = np.stack([row.pop("pixels") for row in good])
-                probabilities = np.exp(answer(images).numpy())
-                for row, p in zip(good, probabilities, strict=True):
+                log_p, told = answer(images)
+                for row, p, va in zip(good, np.exp(log_p), told.numpy(), strict=True):
                     best = int(p.argmax())
                     row.update(label=found.classes[best], confidence=float(p[best]),
-                               probabilities=[float(v) for v in p])  # fmt: skip
+                               probabilities=[float(v) for v in p],
+                               **{n: float(v) for n, v in zip(found.axes, va, strict=True)}
+                               )  # fmt: skip
             yield from rows
 
 
@@ -114,13 +117,15 @@ def _read(path: Path, size: tuple[int, int]) -> dict:
         return {**row, "status": "rejected", "reason": f"unreadable: {text}"}
 
 
-def _writer(args: argparse.Namespace, classes: list[str]) -> Callable[[dict], None]:
+def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
+    classes = found.classes
     if args.json:
         return lambda row: print(json.dumps(_named(row, classes)), flush=True)
     if args.csv:
         from deepconnotation.evaluate import spreadsheet_safe
 
-        fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes), "reason"]
+        fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes),
+                  *found.axes, "reason"]  # fmt: skip
         out = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         out.writeheader()
 
@@ -131,7 +136,7 @@ def _writer(args: argparse.Namespace, classes: list[str]) -> Callable[[dict], No
             out.writerow({**rest, **cells, "file": spreadsheet_safe(row["file"])})
 
         return write
-    return lambda row: print(_line(row))
+    return lambda row: print(_line(row, found.axes))
 
 
 def _named(row: dict, classes: list[str]) -> dict:
@@ -141,9 +146,10 @@ def _named(row: dict, classes: list[str]) -> dict:
     return {**row, "probabilities": named}
 
 
-def _line(row: dict) -> str:
+def _line(row: dict, axes: tuple[str, ...]) -> str:
     if row["status"] == "ok":
-        return f"{row['label']:14}{row['confidence']:6.3f}  {row['file']}"
+        told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
+        return f"{row['label']:14}{row['confidence']:6.3f}{told}  {row['file']}"
     return f"{row['status']:20}  {row['file']}: {row['reason']}"
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
+from deepconnotation import affect
 from deepconnotation.console import write_atomic
 from deepconnotation.data.pipeline import Split
 from deepconnotation.metrics import GEOMETRY, SCALARS
@@ -19,7 +21,9 @@ ERRORS = 24
 BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
 
 
-def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> Path:
+def write(
+    found: Run, summary: dict, part: Split, probabilities: np.ndarray, told: np.ndarray
+) -> Path:
     """Write report.html into the run folder.
 
     Args:
@@ -27,6 +31,7 @@ def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> 
         summary: as `evaluate.evaluate` makes it.
         part: the split that was evaluated.
         probabilities: float32 (n, classes), of its pictures.
+        told: float32 (n, 2), their valence and arousal; (n, 0) where the run tells none.
 
     Returns:
         The page's path.
@@ -39,6 +44,7 @@ def write(found: Run, summary: dict, part: Split, probabilities: np.ndarray) -> 
         section("Figures", _figures(summary)),
         section("Per class", _per_class(summary)),
         section("Confusion matrix", _confusion(summary, found.classes)),
+        *([section("Valence and arousal", _circumplex(summary, part, told))] if told.size else []),
         section("Training", _curves(found)),
         section("Model", _model(found)),
         section("Most confident errors", _errors(part, probabilities, found.classes)),
@@ -108,6 +114,35 @@ def _confusion(summary: dict, classes: list[str]) -> str:
     words = "<p>Each row sums to 100 % of the pictures of a true class; below, their number.</p>"
     image = figure_image(figure, f"Confusion matrix; right answers a class: {best}")
     return f'{words}<div class="confusion">{image}</div>'
+
+
+def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:
+    rows = [
+        [name, *(f"{number(f['value'])} ({number(f['low'])} to {number(f['high'])})"
+                 for f in (figures[k] for k in affect.FIGURES)), figures["pictures"]]
+        for name, figures in summary["affect"].items() if figures["pictures"]
+    ]  # fmt: skip
+    words = ("<p>Both lie between -1 and 1. CCC is the concordance correlation (1 is perfect, 0 "
+             "is no better than a constant), RMSE the root mean squared error, SAGR the share of "
+             "equal signs; 95 % intervals.</p>")  # fmt: skip
+    figure = Figure(figsize=(9, 4.6))
+    for axes, points, title in zip(
+        figure.subplots(1, 2), (affect.values(part.table), told), ("rated", "predicted"),
+        strict=True,
+    ):  # fmt: skip
+        axes.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.8))
+        axes.axhline(0, color=GREY, linewidth=0.5)
+        axes.axvline(0, color=GREY, linewidth=0.5)
+        for index, name in enumerate(dict.fromkeys(part.table["label"])):
+            own = points[(part.table["label"] == name).to_numpy()]
+            axes.scatter(*own.T, s=9, alpha=0.7, color=f"C{index % 10}", label=name)
+        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", title=title,
+                 xlabel="valence", ylabel="arousal")  # fmt: skip
+    figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)
+    figure.subplots_adjust(bottom=0.22)
+    alt = "Where the pictures stand on the circumplex, as rated and as predicted"
+    figures_ = table(["", *(k.upper() for k in affect.FIGURES), "pictures"], rows)
+    return words + figures_ + figure_image(figure, alt)
 
 
 def _curves(found: Run) -> str:

@@ -58,6 +58,12 @@ class Run:
         """Whether answers are averaged over a picture and its mirror image."""
         return self.config["settings"].get("test_flip", False)
 
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """"valence" and "arousal" where the model tells them, else nothing."""
+        told = self.config["settings"].get("affect", "none") != "none"
+        return ("valence", "arousal") if told else ()
+
     def update(self, **fields) -> "Run":
         """Write some fields of run.json anew and return the run with them."""
         config = {**self.config, **fields}
@@ -84,11 +90,11 @@ class Run:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
             raise UserError(f"{path}: not a loadable model ({_first_line(error)})") from None
-        shape = [*self.size, 3]
-        if list(model.input_shape[1:]) != shape or model.output_shape[-1] != len(self.classes):
+        shape, units = [*self.size, 3], model.outputs[0].shape[-1]
+        if list(model.input_shape[1:]) != shape or units != len(self.classes):
             raise UserError(
                 f"{self.path}: model.keras takes {list(model.input_shape[1:])} and tells "
-                f"{model.output_shape[-1]} classes, run.json says {shape} and "
+                f"{units} classes, run.json says {shape} and "
                 f"{len(self.classes)}; the folder mixes two runs"
             )
         return model

@@ -6,7 +6,8 @@ from deepconnotation.console import UserError
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy")
+MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_ccc")
+AFFECT = ("none", "l1", "l2", "ccc")
 
 
 def _(default, text, choices=None, metavar=None, kind=None):
@@ -67,6 +68,9 @@ class Settings:
     polarity: float = _(0.0, "share by which a picture's loss grows where its answer has the wrong "
                              "polarity")
     wheel: float = _(0.0, "weight of the expected distance on Mikels' wheel in the loss")
+    affect: str = _("none", "loss of a second head that tells valence and arousal; missing values "
+                            "count nowhere", AFFECT)  # fmt: skip
+    affect_share: float = _(0.5, "of that head in the whole loss; 1 learns no classes")
     teacher_share: float = _(0.7, "of the teacher's answer in the target; the rest is the label")
     flip: bool = _(True, "mirror half of the training pictures")
     shift: float = _(0.1, "largest random move, share of the side")
@@ -115,7 +119,7 @@ class Settings:
             "epochs": (1, 100_000), "batch": (1, 65_536), "rate": (1e-9, 100.0), "clip": (0, 1e9),
             "label_smoothing": (0, 0.9), "rand_augment": (0, 1), "mixup": (0, 10),
             "cutmix": (0, 10), "ema": (0, 0.999999), "stochastic_depth": (0, 0.95),
-            "teacher_share": (0, 1), "shift": (0, 1), "rotate": (0, 180),
+            "teacher_share": (0, 1), "affect_share": (0, 1), "shift": (0, 1), "rotate": (0, 180),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
             "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "focal": (0, 10),
@@ -129,6 +133,11 @@ class Settings:
             if value is not None and not low <= value <= high:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} {value}: expected a number from {low} to {high}")
+        if self.affect != "none" and (self.mixup or self.cutmix):
+            raise UserError("--affect: valence and arousal of mixed pictures are not known; leave "
+                            "out --mixup and --cutmix")  # fmt: skip
+        if self.affect == "none" and self.monitor == "val_ccc":
+            raise UserError("--monitor val_ccc: only with --affect")
         try:
             [float(m) for m in self.milestones.split(",")]
         except ValueError:

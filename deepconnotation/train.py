@@ -254,7 +254,7 @@ def make_trainer(
     dev = pipeline.load(data["path"], "dev", found.classes) if "dev" in counts else None
     model = build(
         config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
-        **options(config["arch"], settings),
+        affect=settings.affect != "none", **options(config["arch"], settings),
     )  # fmt: skip
     if config["weights"] and not (found.path / "last" / "state.npz").exists():
         model = _load_weights(model, config, found.classes)
@@ -330,6 +330,7 @@ def _load_weights(model, config: dict, classes: list[str]):
     """
     from deepconnotation import run
     from deepconnotation.models.fold import fold
+    from deepconnotation.models.heads import AFFECT
 
     folder = config["weights"]["run"]
     if folder == IMAGENET or Path(folder).is_file():
@@ -339,12 +340,13 @@ def _load_weights(model, config: dict, classes: list[str]):
     there = {layer.name: layer for layer in source.model.layers}
     if source.config["settings"].get("head_epochs"):
         model = fold(model)
-    layers = [layer for layer in model.layers if layer.weights]
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
     if source.classes != classes:
-        print(f"--weights {folder} knows other classes: its last layer, "
-              f"{layers[-1].name!r}, starts anew here")  # fmt: skip
-        layers.pop()
-    for layer in layers:
+        print(f"--weights {folder} knows other classes: its last layer, 'logits', starts anew here")
+        del layers["logits"]
+    if AFFECT not in there:
+        layers.pop(AFFECT, None)
+    for layer in layers.values():
         shapes = [tuple(w.shape) for w in layer.weights]
         other = there.get(layer.name)
         if other is None or [tuple(w.shape) for w in other.weights] != shapes:

@@ -45,7 +45,7 @@ def test_mirror_images_are_averaged(toy_run, toy_data, tmp_path):
     )
     mean = (as_it_is + mirrored) / 2
     assert not np.allclose(mean, as_it_is, atol=1e-3)
-    assert np.allclose(evaluate.predict_split(flipping, part), mean, atol=1e-5)
+    assert np.allclose(evaluate.predict_split(flipping, part)[0], mean, atol=1e-5)
     path = tmp_path / "picture.png"
     Image.fromarray(images[0]).save(path)
     (row,) = predict.predict(flipping, [path])

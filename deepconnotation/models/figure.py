@@ -9,7 +9,8 @@ from deepconnotation.backend import keras
 
 #: how a layer's name begins that opens a stage; others belong to the stage that follows them
 STAGE = re.compile(r"(block_?\d+|stage\d+|mixed\d+|conv\d+(?=_|$)|dense\d+|head\d*|stem|top|lstm|"
-                   r"member\d+|mean|embedding|logits|image|normalise)", re.IGNORECASE)  # fmt: skip
+                   r"member\d+|mean|embedding|logits|affect|image|normalise)",
+                   re.IGNORECASE)  # fmt: skip
 COLUMN = 12  # boxes one below the other
 BLUE, PALE = "#2b5d9b", "#e8eef6"
 
@@ -25,7 +26,7 @@ def stages(model: keras.Model) -> list[tuple[str, tuple, int, int]]:
             found.setdefault(match[0], []).extend(waiting)
             waiting = []
     return [
-        (name, tuple(layers[-1].output.shape[1:]), len(layers),
+        (name, _shape(layers[-1]), len(layers),
          sum(layer.count_params() for layer in layers))
         for name, layers in found.items()
     ]  # fmt: skip
@@ -34,7 +35,7 @@ def stages(model: keras.Model) -> list[tuple[str, tuple, int, int]]:
 def summary(model: keras.Model) -> str:
     """Return a line a layer: name, kind, output shape without the batch, parameters."""
     rows = [
-        (layer.name, type(layer).__name__, " x ".join(map(str, layer.output.shape[1:])),
+        (layer.name, type(layer).__name__, " x ".join(map(str, _shape(layer))),
          f"{layer.count_params():,}")
         for layer in model.layers
     ]  # fmt: skip
@@ -43,6 +44,11 @@ def summary(model: keras.Model) -> str:
     lines = ("  ".join((row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2].ljust(widths[2]),
                         row[3].rjust(widths[3]))) for row in rows)  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _shape(layer) -> tuple[int, ...]:
+    """Return the shape of a layer's first output, without the batch."""
+    return tuple(keras.tree.flatten(layer.output)[0].shape[1:])
 
 
 def _count(model: keras.Model) -> str:

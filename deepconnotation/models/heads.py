@@ -10,6 +10,7 @@ from deepconnotation.models.fold import fold
 layers = keras.layers
 #: layer whose output every architecture calls its embedding; what follows is the head
 EMBEDDING = "embedding"
+AFFECT = "affect"
 
 
 def top(x, widths: tuple[int, ...], classes: int, dropout: float, regularizer=None):
@@ -31,6 +32,19 @@ def top(x, widths: tuple[int, ...], classes: int, dropout: float, regularizer=No
     return layers.Dense(
         classes, kernel_regularizer=regularizer, dtype="float32", name="logits"
     )(x)  # fmt: skip
+
+
+def with_affect(model: keras.Model) -> keras.Model:
+    """Return a model with a second output "affect", float32 (batch, 2): valence and arousal.
+
+    Both lie between -1 and 1.
+
+    Args:
+        model: from pictures to logits, by way of an embedding.
+    """
+    embedding = model.get_layer(EMBEDDING).output
+    affect = layers.Dense(2, "tanh", dtype="float32", name=AFFECT)(embedding)
+    return keras.Model(model.input, [model.output, affect], name=model.name)
 
 
 def parts(model: keras.Model) -> tuple[list, list]:

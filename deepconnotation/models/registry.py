@@ -75,7 +75,7 @@ def options(arch: str, settings: "Settings") -> dict[str, object]:
 
 
 def build(
-    arch: str, input_shape: tuple[int, int, int], classes: int, **options
+    arch: str, input_shape: tuple[int, int, int], classes: int, affect: bool = False, **options
 ) -> "keras.Model":
     """Build a model by name; see the module of its family for the options.
 
@@ -83,6 +83,7 @@ def build(
         arch: a full or a short name.
         input_shape: (height, width, 3).
         classes: number of classes.
+        affect: add a second output, see `heads.with_affect`.
         **options: of the family's `build`.
 
     Returns:
@@ -99,6 +100,10 @@ def build(
                         f"{input_shape[0]}x{input_shape[1]}")  # fmt: skip
     model = _family(name).build(name, input_shape, classes, **options)
     _spare_bfloat16(model)
+    if affect:
+        from deepconnotation.models.heads import with_affect
+
+        model = with_affect(model)
     return model
 
 

@@ -91,7 +91,7 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
     """Read a source by the name of its layout.
 
     Args:
-        dataset: "folder", "fi", "affectnet", "facial_expressions" or "toy".
+        dataset: "folder", "fi", "affectnet", "facial_expressions", "oasis" or "toy".
         paths: the source's folder; or CSV files of addresses, for "folder" (one) and "fi".
         options: see `Options`.
 
@@ -103,6 +103,7 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
         facial_expressions,
         fi,
         folder,
+        oasis,
         toy,
         urls,
     )
@@ -118,6 +119,8 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
         return facial_expressions.read(path, drops=drops)
     if dataset == "affectnet":
         return affectnet.read(path, chosen or emotions.AFFECTNET, drops, options.margin)
+    if dataset == "oasis":
+        return oasis.read(path, drops)
     if dataset == "toy":
         return toy.read(path)
     if dataset == "fi":

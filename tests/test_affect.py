@@ -1,0 +1,165 @@
+"""Valence and arousal: figures, losses, and a head that learns them."""
+
+import csv
+import json
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from deepconnotation import affect, ensemble, losses, predict, run, train
+from deepconnotation.backend import tf
+from deepconnotation.console import UserError
+from deepconnotation.data import manifest, prepare
+from deepconnotation.data.sources import Options, read
+from deepconnotation.settings import Settings
+
+
+def test_figures_by_hand():
+    """x 0 0 1 1 against y 0 .5 .5 1: means .5, variances .25 and .125, covariance .125."""
+    x, y = np.array([0.0, 0, 1, 1]), np.array([0.0, 0.5, 0.5, 1])
+    found = affect.figures(x, y, np.ones((1, 4)))
+    assert found["ccc"] == pytest.approx(0.25 / 0.375)
+    assert found["rmse"] == pytest.approx(np.sqrt(0.5 / 4))
+    assert found["sagr"] == pytest.approx(0.75)
+    twice = affect.figures(x, y, np.array([[1.0, 2, 1, 0]]))
+    again = affect.figures(x[[0, 1, 1, 2]], y[[0, 1, 1, 2]], np.ones((1, 4)))
+    assert all(twice[name] == pytest.approx(again[name]) for name in affect.FIGURES)
+    constant = affect.figures(np.ones(4), np.ones(4), np.ones((1, 4)))
+    assert constant["ccc"] == 0
+
+
+def test_ccc_is_the_correlation_times_what_scale_and_place_cost():
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 0.4, 500)
+    y = 0.5 * x + 0.1 + rng.normal(0, 0.1, 500)
+    v, u = x.std() / y.std(), (x.mean() - y.mean()) / np.sqrt(x.std() * y.std())
+    expected = np.corrcoef(x, y)[0, 1] * 2 / (v + 1 / v + u**2)  # Lin 1989
+    assert affect.figures(x, y, np.ones((1, 500)))["ccc"] == pytest.approx(expected)
+
+
+def test_missing_values_and_groups():
+    true = np.array([[0.5, np.nan], [-0.5, np.nan], [0.1, np.nan], [np.nan, np.nan]])
+    predicted = np.array([[0.4, 0], [-0.6, 0], [0.0, 0], [0.9, 0]])
+    found = affect.summarise(true, predicted, ["", "", "", ""])
+    known = affect.figures(true[:3, 0], predicted[:3, 0], np.ones((1, 3)))
+    assert found["valence"]["ccc"]["value"] == pytest.approx(known["ccc"][0])
+    assert found["valence"]["pictures"] == 3 and found["arousal"] == {"pictures": 0}
+    assert found["valence"]["rmse"]["low"] == pytest.approx(0.1)  # every error is .1
+    assert "CCC" in affect.as_text(found)
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(30, 2))
+    other = one + rng.normal(size=(30, 2))
+    alone = affect.summarise(one, other, [""] * 30)["valence"]["ccc"]
+    fives = affect.summarise(np.repeat(one, 5, 0), np.repeat(other, 5, 0),
+                             [str(i) for i in range(30) for _ in range(5)])["valence"]["ccc"]
+    assert fives["value"] == pytest.approx(alone["value"])
+    assert fives["high"] - fives["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("l1", 0.75 / 3), ("l2", (0.25 + 0.0625) / 3), ("ccc", 1 - 0.8)]
+)
+def test_losses_by_hand_and_missing_values_change_nothing(kind, expected):
+    """Valence 0, 1 told as 0, .5: CCC 2 * .125 / (.25 + .0625 + .0625) = 2/3 before the third."""
+    true = np.array([[0, np.nan], [1, np.nan], [np.nan, 0.5]], np.float32)
+    told = tf.constant([[0, 0.3], [0.5, -0.2], [0.9, 0.75]], tf.float32)
+    if kind == "ccc":
+        expected = 1 - 2 * 0.125 / (0.25 + 0.0625 + 0.0625)
+    with tf.GradientTape() as tape:
+        tape.watch(told)
+        loss = losses.affect_loss(kind, tf.constant(true), told)
+    gradient = tape.gradient(loss, told).numpy()
+    assert loss.numpy() == pytest.approx(expected, abs=1e-6)
+    assert np.isfinite(gradient).all() and (gradient[np.isnan(true)] == 0).all()
+    assert np.abs(gradient[:, 0]).max() > 0
+    nothing = losses.affect_loss(kind, tf.fill((3, 2), np.nan), told)
+    assert nothing.numpy() == 0
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory):
+    """Stripes: valence is how bright they are, arousal how strong; a tenth is not rated."""
+    folder = tmp_path_factory.mktemp("rated")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    with open(folder / "ratings.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "category", "valence", "arousal"])
+        for number in range(400):
+            light, strength = rng.random(2)
+            wave = np.sin(np.arange(32) / rng.uniform(1, 3) + rng.uniform(0, 6))
+            pixels = 60 + 130 * light + 60 * strength * wave[None, :, None] + np.zeros((32, 1, 3))
+            pixels = pixels + rng.normal(0, 6, pixels.shape)
+            name = f"{number}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "images" / name)
+            values = [f"{1 + 6 * v:.3f}" for v in (light, strength)]
+            category = ("Animals", "Objects", "People", "Scenery")[number % 4]
+            table.writerow([name, category, *(values if number % 10 else ["", ""])])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rated_run(rated, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("affect")
+    source = read("oasis", [rated], Options())
+    prepare.prepare(source, folder / "data", 32, fractions="60/20/20", workers=1)
+    settings = Settings(epochs=14, batch=16, width=8, rate=0.03, affect="ccc", affect_share=0.9,
+                        monitor="val_ccc", stem="3x3", precision="float32", test_flip=True,
+                        shift=0)  # fmt: skip
+    assert train.start("resnet18", folder / "data", folder / "run", settings) == 0
+    return run.load(folder / "run")
+
+
+def test_ratings_are_read_and_scaled(rated, rated_run):
+    table = manifest.read(rated_run.config["data"]["path"]).set_index("source")
+    ratings = pd.read_csv(rated / "ratings.csv").set_index("file")
+    assert len(table) == 400 and {*table["label"]} == {"animals", "objects", "people", "scenery"}
+    assert table.loc["10.png", "valence"] == ""
+    expected = (ratings.loc["7.png", "valence"] - 4) / 3
+    assert float(table.loc["7.png", "valence"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_head_learns_known_values(rated_run):
+    figures = json.loads((rated_run.path / "metrics.json").read_text())["affect"]
+    for name in affect.NAMES:
+        assert figures[name]["ccc"]["value"] >= 0.8
+        assert figures[name]["ccc"]["low"] <= figures[name]["ccc"]["value"]
+    history = pd.read_csv(rated_run.path / "history.csv")
+    assert history["val_ccc"].idxmax() + 1 == rated_run.config["best_epoch"]
+    page = (rated_run.path / "report.html").read_text()
+    assert "circumplex, as rated and as predicted" in page
+
+
+def test_predictions_tell_them_too(rated, rated_run, tmp_path, capsys):
+    rows = pd.read_csv(rated_run.path / "predictions.csv", dtype={"id": str})
+    row = rows.iloc[0]
+    data = rated_run.config["data"]["path"]
+    file = manifest.read(data).set_index("id").loc[row["id"], "file"]
+    predict.main([str(rated_run.path), f"{data}/{file}", "--csv"])
+    told = pd.read_csv(StringIO(capsys.readouterr().out)).iloc[0]
+    for name in affect.NAMES:
+        assert told[name] == pytest.approx(row[name], abs=1e-4)
+    predict.main([str(rated_run.path), f"{data}/{file}"])
+    assert f"valence {row['valence']:+.2f}" in capsys.readouterr().out
+    with pytest.raises(UserError, match="two runs"):
+        ensemble.check([rated_run])
+    both = ensemble.ensemble([rated_run, rated_run], tmp_path / "both")
+    images = np.zeros((2, 32, 32, 3), np.float32)
+    assert np.allclose(both.model(images)[1], rated_run.model(images)[1], atol=1e-5)
+
+
+def test_what_cannot_work_is_refused(toy_data, rated, tmp_path):
+    with pytest.raises(UserError, match="mixed pictures"):
+        Settings(affect="l2", mixup=0.2).check()
+    with pytest.raises(UserError, match="--monitor val_ccc"):
+        Settings(monitor="val_ccc").check()
+    with pytest.raises(UserError, match="tells no valence"):
+        train.start("resnet18", toy_data, tmp_path / "a", Settings(affect="l1", width=4))
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "ratings.csv").write_text("file,category,valence,arousal\na.jpg,People,9,2\n")
+    with pytest.raises(UserError, match="row 2: valence '9': expected a number from 1 to 7"):
+        read("oasis", [bad], Options())
