@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tools import command
 
-from deepconnotation import affect, ensemble, losses, predict, run, train
+from deepconnotation import affect, ensemble, losses, run, train
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, prepare
@@ -133,17 +134,17 @@ def test_the_head_learns_known_values(rated_run):
     assert "circumplex, as rated and as predicted" in page
 
 
-def test_predictions_tell_them_too(rated, rated_run, tmp_path, capsys):
+def test_predictions_tell_them_too(rated_run, tmp_path):
     rows = pd.read_csv(rated_run.path / "predictions.csv", dtype={"id": str})
     row = rows.iloc[0]
     data = rated_run.config["data"]["path"]
     file = manifest.read(data).set_index("id").loc[row["id"], "file"]
-    predict.main([str(rated_run.path), f"{data}/{file}", "--csv"])
-    told = pd.read_csv(StringIO(capsys.readouterr().out)).iloc[0]
+    picture = f"{data}/{file}"
+    done = command("predict", rated_run.path, picture, "--csv")
+    told = pd.read_csv(StringIO(done.stdout)).iloc[0]
     for name in affect.NAMES:
         assert told[name] == pytest.approx(row[name], abs=1e-4)
-    predict.main([str(rated_run.path), f"{data}/{file}"])
-    assert f"valence {row['valence']:+.2f}" in capsys.readouterr().out
+    assert f"valence {row['valence']:+.2f}" in command("predict", rated_run.path, picture).stdout
     with pytest.raises(UserError, match="two runs"):
         ensemble.check([rated_run])
     both = ensemble.ensemble([rated_run, rated_run], tmp_path / "both")
