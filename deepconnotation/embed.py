@@ -7,8 +7,9 @@ A backbone is a run folder, or an architecture that has ImageNet weights. Its fr
 to embeddings.npy, a row a picture in the order of ids.csv. A logistic regression on them, the
 honest baseline of every fine-tuned network, writes metrics.json and predictions of every split:
 those of the training pictures come from folds that did not see them, so that they can teach another
-network (train --teacher). A classifier with hidden layers beside it writes mlp-metrics.json. An
-interrupted command goes on when it is given again.
+network (train --teacher). A classifier with hidden layers beside it writes mlp-metrics.json, and
+where pictures have valence and arousal, a regression of them affect-metrics.json. An interrupted
+command goes on when it is given again.
 """
 
 import argparse
@@ -50,12 +51,15 @@ def main(arguments: list[str] | None = None) -> None:
     folder = Path(args.out)
     embed(args.backbone, Path(args.data), folder, args.weights, args.precision)
 
-    from deepconnotation import mlp, probe
+    from deepconnotation import affect, affect_probe, mlp, probe
+    from deepconnotation.data import manifest
     from deepconnotation.embeddings import Embeddings
 
     found = Embeddings.of(folder, Path(args.data))
     probe.probe(found)
     mlp.train(found, args.mlp)
+    table = manifest.read(found.dataset).set_index("id").loc[found.ids["id"]]
+    affect_probe.probe(found, affect.values(table))
 
 
 def embed(

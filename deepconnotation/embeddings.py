@@ -82,6 +82,10 @@ class Embeddings:
         """Return the row numbers of a split."""
         return np.flatnonzero(self.ids["split"] == split)
 
+    def groups(self) -> np.ndarray:
+        """Return str (n,), what must not cross splits or folds; a picture alone is its own."""
+        return self.ids["group"].where(self.ids["group"] != "", "\0" + self.ids["id"]).to_numpy()
+
     def write(self, name: str, split: str, probabilities: np.ndarray) -> None:
         """Write predictions.
 

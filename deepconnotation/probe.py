@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -41,8 +40,7 @@ def probe(found: Embeddings) -> dict | None:
         every[:, known] = probabilities
         return every
 
-    groups = _groups(found.ids.iloc[train])
-    unseen = _out_of_fold(strength, rows[train], labels[train], groups)
+    unseen = _out_of_fold(strength, rows[train], labels[train], found.groups()[train])
     found.write("predictions-train.csv", "train", of_all(unseen))
     fitted = _fit(_probe(strength), rows[train], labels[train])
     if len(dev):
@@ -76,10 +74,6 @@ def _choose(rows, labels, train: np.ndarray, dev: np.ndarray) -> float:
         return log_loss(labels[dev], fitted.predict_proba(rows[dev]), labels=fitted.classes_)
 
     return min(STRENGTHS, key=loss)
-
-
-def _groups(ids: pd.DataFrame) -> np.ndarray:
-    return ids["group"].where(ids["group"] != "", "\0" + ids["id"]).to_numpy()
 
 
 def _out_of_fold(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tools import command
 
-from deepconnotation import affect, ensemble, losses, run, train
+from deepconnotation import affect, affect_probe, ensemble, losses, run, train
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, prepare
@@ -150,6 +150,31 @@ def test_predictions_tell_them_too(rated_run, tmp_path):
     both = ensemble.ensemble([rated_run, rated_run], tmp_path / "both")
     images = np.zeros((2, 32, 32, 3), np.float32)
     assert np.allclose(both.model(images)[1], rated_run.model(images)[1], atol=1e-5)
+
+
+def test_a_regression_on_embeddings_beside_them(rated_run, tmp_path):
+    data, out = rated_run.config["data"]["path"], tmp_path / "embedded"
+    done = command("embed", rated_run.path, "--data", data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((out / "affect-metrics.json").read_text())
+    assert figures["valence"]["ccc"]["value"] >= 0.8
+    assert f"CCC {figures['valence']['ccc']['value']:.3f}" in done.stdout
+
+
+def test_cross_validation_never_sees_a_group_and_stretches_to_the_true_spread():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 6)).astype(np.float32)
+    values = np.tanh(rows[:, :2] / 2 + rng.normal(0, 0.4, (300, 2)))
+    values[::7, 1] = np.nan
+    groups = np.array([f"{i}" for i in range(300)])
+    told = affect_probe.cross_validate(rows, values, groups)
+    for axis in range(2):
+        known = np.isfinite(values[:, axis])
+        assert told[known, axis].std() == pytest.approx(values[known, axis].std(), rel=0.15)
+    noise = rng.normal(size=(100, 2)) / 3  # told only by a twin in the same group
+    twice = np.concatenate([rng.normal(size=(100, 6))] * 2).astype(np.float32)
+    told = affect_probe.cross_validate(twice, np.tile(noise, (2, 1)), np.tile(groups[:100], 2))
+    assert np.corrcoef(told[:100, 0], noise[:, 0])[0, 1] < 0.4
 
 
 def test_what_cannot_work_is_refused(toy_data, rated, tmp_path):

@@ -1,0 +1,80 @@
+"""Valence and arousal from frozen embeddings: the baseline of every network that tells them."""
+
+import json
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.svm import SVR
+
+from deepconnotation import affect
+from deepconnotation.console import write_atomic
+from deepconnotation.embeddings import Embeddings
+
+FOLDS = 5
+SEED = 0
+
+
+def probe(found: Embeddings, values: np.ndarray) -> dict | None:
+    """Fit on train and dev, measure the test split once, write affect-metrics.json.
+
+    Args:
+        found: embeddings of a data set.
+        values: float32 (n, 2), its valence and arousal in the order of the rows; NaN where missing.
+
+    Returns:
+        What the file holds; None where the data set has no test split or nothing rated to learn
+        from.
+    """
+    test = found.where("test")
+    train = np.concatenate([found.where("train"), found.where("dev")])
+    groups = found.groups()
+    if not len(test) or np.isfinite(values[train]).sum(axis=0).min() < FOLDS:
+        return None
+    told = fit_predict(found.rows[train], values[train], groups[train], found.rows[test])
+    summary = affect.summarise(values[test], told, groups[test].tolist())
+    write_atomic(found.folder / "affect-metrics.json", json.dumps(summary, indent=2) + "\n")
+    print(f"valence and arousal from the same features:\n{affect.as_text(summary)}")
+    return summary
+
+
+def fit_predict(
+    rows: np.ndarray, values: np.ndarray, groups: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
+    """Return float64 (asked, 2), values told by regressions on other rows.
+
+    Regressions shrink towards the mean, which the CCC punishes. So answers are stretched until
+    those on held-out folds of the training rows have the spread of the true values.
+
+    Args:
+        rows: float32 (n, units).
+        values: float32 (n, 2), NaN where missing.
+        groups: (n,), what must not cross folds.
+        asked: float32 (m, units).
+    """
+    told = np.zeros((len(asked), 2))
+    for axis in range(2):
+        known = np.isfinite(values[:, axis])
+        x, y = rows[known], values[known, axis]
+        held_out = cross_val_predict(
+            _regression(), x, y, groups=groups[known], cv=GroupKFold(FOLDS)
+        )
+        stretch = y.std() / max(held_out.std(), 1e-6)
+        answer = _regression().fit(x, y).predict(asked)
+        told[:, axis] = y.mean() + stretch * (answer - held_out.mean())
+    return told.clip(-1, 1)
+
+
+def cross_validate(rows: np.ndarray, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return float64 (n, 2), each row's values by regressions on the other folds; see
+    `fit_predict`."""
+    told = np.zeros(values.shape)
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=SEED)
+    for train, test in folds.split(rows, groups=groups):
+        told[test] = fit_predict(rows[train], values[train], groups[train], rows[test])
+    return told
+
+
+def _regression() -> Pipeline:
+    return make_pipeline(StandardScaler(), Normalizer(), SVR(C=3.0, gamma=1.0, epsilon=0.05))
