@@ -86,7 +86,20 @@ def _figures(summary: dict) -> str:
         ])  # fmt: skip
     for name, value in summary["geometry"].items():
         rows.append([GEOMETRY[name], number(value), "", ""])
-    return table(["", "value", "95 % interval", "majority baseline"], rows)
+    return table(["", "value", "95 % interval", "majority baseline"], rows) + _geometry(summary)
+
+
+def _geometry(summary: dict) -> str:
+    words = []
+    if "polarity_accuracy" in summary["geometry"]:
+        words.append("Polarity accuracy counts an answer as right when it is as pleasant or "
+                     "unpleasant as the label.")  # fmt: skip
+    if "emc" in summary["geometry"]:
+        words.append("ECC (emotion confusion confidence) is the mean distance on Mikels' wheel "
+                     "from label to answer, 1 where they agree, with 3 more where one is pleasant "
+                     "and the other is not; EMC is the same over the errors alone, less 1."
+                     )  # fmt: skip
+    return f"<p>{escape(' '.join(words))}</p>" if words else ""
 
 
 def _per_class(summary: dict) -> str:
