@@ -63,7 +63,9 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
-    from deepconnotation import affect
+    import numpy as np
+
+    from deepconnotation import affect, distribution
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
@@ -79,6 +81,10 @@ def evaluate(
     if told.size:
         groups = part.table["group"].tolist()
         summary["affect"] = affect.summarise(affect.values(part.table), told, groups)
+    shares = distribution.shares(part.table, classes)
+    known = np.isfinite(shares).all(axis=1)
+    if known.any():
+        summary["distribution"] = distribution.figures(shares[known], probabilities[known])
     suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
     write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
     table = part.table[["id", "source", "group", "label"]]
@@ -169,7 +175,7 @@ def spreadsheet_safe(text: str) -> str:
 
 def as_text(summary: dict) -> str:
     """Return the figures as an aligned table."""
-    from deepconnotation import metrics
+    from deepconnotation import affect, distribution, metrics
 
     lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
              f"{summary['majority_class']}"]  # fmt: skip
@@ -183,9 +189,9 @@ def as_text(summary: dict) -> str:
         lines.append(f"{title:20}{f['value']:7.3f}   {interval:15}{f['majority']:9.3f}")
     for name, value in summary["geometry"].items():
         lines.append(f"{metrics.GEOMETRY[name]:20}{value:7.3f}")
+    for name, value in summary.get("distribution", {}).items():
+        lines.append(f"{distribution.FIGURES[name]:20}{value:7.3f}")
     if "affect" in summary:
-        from deepconnotation import affect
-
         lines.append(affect.as_text(summary["affect"]))
     lines.append(f"{'class':20}{'precision':>10}{'recall':>10}{'F1':>10}{'pictures':>10}")
     for row in summary["per_class"]:

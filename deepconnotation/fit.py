@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from deepconnotation import affect, losses
+from deepconnotation import affect, distribution, losses
 from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
@@ -173,6 +173,12 @@ class Trainer:
         self.progress = Progress(Plateau(higher), Plateau(higher))
         counts = np.bincount(train.labels, minlength=self.classes)
         self.targets = losses.smooth(train.labels, self.classes, settings.label_smoothing).numpy()
+        if settings.distributions:
+            shares = distribution.shares(train.table, run.classes)
+            known = np.isfinite(shares).all(axis=1)
+            if not known.any():
+                raise UserError("--distributions: the data set tells no shares of viewers")
+            self.targets[known] = shares[known]
         if teacher is not None:
             share = settings.teacher_share
             self.targets = (1 - share) * self.targets + share * teacher.astype(np.float32)

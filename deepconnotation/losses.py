@@ -42,7 +42,8 @@ class Objective:
         """Return float32 (batch,), the loss of each picture.
 
         Args:
-            targets: float32 (batch, classes), probabilities; smoothed or mixed ones too.
+            targets: float32 (batch, classes), probabilities; smoothed, mixed or viewers' shares
+                too: the cross-entropy is then their KL divergence plus a constant.
             logits: float32 (batch, classes).
             class_weights: float32 (classes,).
         """

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from deepconnotation import affect
 from deepconnotation.console import write_atomic
 from deepconnotation.data.pipeline import Split
+from deepconnotation.distribution import FIGURES
 from deepconnotation.metrics import GEOMETRY, SCALARS
 from deepconnotation.models import figure
 from deepconnotation.page import escape, figure_image, gallery, number, page, section, table
@@ -86,6 +87,8 @@ def _figures(summary: dict) -> str:
         ])  # fmt: skip
     for name, value in summary["geometry"].items():
         rows.append([GEOMETRY[name], number(value), "", ""])
+    for name, value in summary.get("distribution", {}).items():
+        rows.append([f"{FIGURES[name]}, to the viewers' shares", number(value), "", ""])
     return table(["", "value", "95 % interval", "majority baseline"], rows) + _geometry(summary)
 
 

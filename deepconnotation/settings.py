@@ -56,6 +56,8 @@ class Settings:
     rand_augment: float = _(0.0, "strength of RandAugment (Cubuk et al. 2020), 0 to 1; 0 is off")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
     cutmix: float = _(0.0, "alpha of CutMix; 0 is off")
+    distributions: bool = _(False, "learn the shares of viewers who chose each class, where the "
+                                   "data tell them, instead of the label")  # fmt: skip
     votes: bool = _(False, "weigh a picture by the share of voters who agreed with its label")
     ema: float = _(0.0, "decay a step of averaged weights, which then answer for the run; 0 is off")
     class_weights: str = _("none", "none, inverse, sqrt, effective[:BETA], learned[:BOUND], or one "

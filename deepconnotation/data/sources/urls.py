@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepconnotation import distribution
 from deepconnotation.console import UserError
 from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import EmotionSet
@@ -13,6 +14,9 @@ REQUIRED = ("url", "label")
 
 def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -> Source:
     """Read a CSV file with the header `url,label` or `url,label,group`, in any order.
+
+    Where there is a column for every class of the set, these are votes or shares of a label
+    distribution; `label` may then be missing, and is the class with most of them.
 
     Args:
         path: the file; further columns are ignored.
@@ -26,29 +30,49 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     lines = table.rows(path)
     _, header = next(lines, (1, []))
     places = {name.lower(): i for i, name in enumerate(header)}
-    for name in REQUIRED:
+    votes = [places[c] for c in emotion_set.classes if c in places]
+    if len(votes) < len(emotion_set.classes):
+        votes = []
+    for name in ("url",) if votes else REQUIRED:
         if name not in places:
             raise UserError(f"{path} row 1: no column {name!r}; expected a header with url,label")
-    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    found: dict[str, list[tuple[str, str, dict]]] = defaultdict(list)
     for number, row in lines:
         if len(row) < len(header):
             raise UserError(
                 f"{path} row {number}: expected {len(header)} columns, received {len(row)}"
             )
-        label = emotion_set.canonical(row[places["label"]], f"{path} row {number}")
+        place = f"{path} row {number}"
+        shares = [_share(row[i], place) for i in votes]
+        if votes and not sum(shares):
+            raise UserError(f"{place}: no vote for any class")
+        told = row[places["label"]] if "label" in places else (
+            emotion_set.classes[shares.index(max(shares))])  # fmt: skip
+        label = emotion_set.canonical(told, place)
+        extra = distribution.columns(shares, emotion_set.classes) if votes else {}
         group = row[places["group"]] if "group" in places else ""
-        found[row[places["url"]]].append((label, group))
+        found[row[places["url"]]].append((label, group, extra))
     items, rejections = [], []
     for url, given in found.items():
-        (label, group), labels = given[0], {label for label, _ in given}
+        (label, group, extra), labels = given[0], {label for label, *_ in given}
         rejections += one_label(url, labels, len(given))
         if len(labels) > 1:
             continue
         if label in used.classes:
-            items.append(Item(url, label, Path(), group, url=url))
+            items.append(Item(url, label, Path(), group, extra, url=url))
         else:
             rejections.append(Rejection(url, "dropped_class", f"class {label} was left out"))
     return Source("urls", used, items, rejections, "the pictures' owners'; see the source")
+
+
+def _share(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UserError(f"{place}: {text!r} is no number of votes or share")
+    return value
 
 
 def one_label(url: str, labels: set[str], times: int) -> list[Rejection]:
