@@ -23,7 +23,9 @@ the curves of all trials, and the command that trains the best.
 import argparse
 import math
 import shlex
+import time
 import tomllib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -43,6 +45,7 @@ PRESETS = {
     "original-batch": {"batch": [4, 16, 64, 128]},
 }
 ORIGINAL = {"rate": 1e-4, "epochs": 1000, "batch": 64}
+HEARTBEAT = 5  # seconds
 RANGE = {"low", "high", "log"}
 
 
@@ -98,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     command = best_command(space, best.params, args.data, args.monitor)
     write_atomic(out / "trials.csv", study.trials_dataframe().to_csv(index=False))
     tune_page.write(study, out, args.monitor, command)
-    print(f"best of {len(study.trials)} trials: {args.monitor} {best.value:.4f}, number "
+    print(f"best of {len(finished(study))} trials: {args.monitor} {best.value:.4f}, number "
           f"{best.number}\n{command}\nreport: {out / 'report.html'}")  # fmt: skip
 
 
@@ -158,7 +161,14 @@ def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Stud
     """
     import optuna
 
-    storage = f"sqlite:///{out / 'study.db'}"
+    # A process that dies leaves its trial to the others, who notice that its heart beats no more.
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{out / 'study.db'}", heartbeat_interval=HEARTBEAT,
+            grace_period=3 * HEARTBEAT, heartbeat_stale_trial_callback=retry,
+        )  # fmt: skip
     direction = "minimize" if monitor == "val_loss" else "maximize"
     study = optuna.create_study(
         storage=storage, study_name="tune", direction=direction, load_if_exists=True,
@@ -178,7 +188,7 @@ def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Stud
 def search(
     study: "optuna.Study", space: Space, data: Path, out: Path, monitor: str, trials: int
 ) -> None:
-    """Run trials until there are so many.
+    """Run trials until there are so many, waiting for those of other processes.
 
     Raises:
         UserError: when none of them gave a figure.
@@ -189,7 +199,6 @@ def search(
 
     if space.grid:
         trials = min(trials, math.prod(len(values) for values in space.search.values()))
-    done = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     train = _train_net if space.arch else _train_classifier
     best = min if monitor == "val_loss" else max
 
@@ -208,11 +217,22 @@ def search(
                           for k, v in values.items()), flush=True)  # fmt: skip
         return value
 
-    if len(study.get_trials(states=done)) < trials:
-        enough = optuna.study.MaxTrialsCallback(trials, states=done)
-        study.optimize(run_trial, callbacks=[enough])
+    while (done := len(finished(study))) < trials:
+        running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+        if done + len(running) < trials:
+            study.optimize(run_trial, n_trials=1)
+        else:
+            time.sleep(1)
+            optuna.storages.fail_stale_trials(study)
     if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
         raise UserError(f"none of the trials in {out} gave a figure; try lower rates")
+
+
+def finished(study: "optuna.Study") -> list:
+    """Return the trials that ended, those that were stopped as hopeless included."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def _suggest(trial: "optuna.Trial", name: str, spec):

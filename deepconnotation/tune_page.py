@@ -11,6 +11,7 @@ from deepconnotation import run
 from deepconnotation.backend import device_name
 from deepconnotation.console import write_atomic
 from deepconnotation.page import escape, figure_image, page, section, table
+from deepconnotation.tune import finished
 
 #: title -> (function of Optuna, what the picture shows, trials it needs)
 FIGURES = {
@@ -25,7 +26,7 @@ def write(study: optuna.Study, out: Path, monitor: str, command: str) -> Path:
     """Write OUT/report.html and return its path."""
     best = study.best_trial
     headline = (
-        f'<p class="headline">{len(study.trials)} trials; best {escape(monitor)} '
+        f'<p class="headline">{len(finished(study))} trials; best {escape(monitor)} '
         f"{best.value:.4f} (trial {best.number}). All on the dev split: it was chosen as the best "
         "of many, so the test figure will be somewhat worse.</p>"
     )
@@ -58,6 +59,8 @@ def _trials(study: optuna.Study) -> str:
         state = trial.state.name.lower()
         if "diverged" in trial.user_attrs:
             state = "diverged"
+        elif trial.state == optuna.trial.TrialState.FAIL:
+            state = "killed, tried again"
         rows.append([trial.number, value, state, *(trial.params.get(n, "") for n in names)])
     return table(["trial", "figure", "state", *names], rows)
 

@@ -2,6 +2,9 @@
 
 import json
 import shlex
+import subprocess
+import sys
+import time
 
 import pandas as pd
 import pytest
@@ -65,6 +68,29 @@ def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, cap
     assert page.count("<img") == 4 and "the test figure will be somewhat worse" in page
     with pytest.raises(UserError, match="holds another search"):
         tune.main([*command, "4", "--monitor", "val_accuracy"])
+
+
+def test_a_killed_search_goes_on(space, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tune, "HEARTBEAT", 1)
+    out = tmp_path / "out"
+    arguments = [space, "--data", str(toy_data), "--out", str(out), "--trials", "3"]
+    other = subprocess.Popen([sys.executable, "-m", "deepconnotation.tune", *arguments],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    for _ in range(600):
+        if (out / "trial-0000" / "run.json").exists():
+            break
+        time.sleep(0.1)
+    other.kill()
+    other.wait()
+    tune.main(arguments)
+    trials = pd.read_csv(out / "trials.csv")
+    assert trials["state"].isin(["COMPLETE", "PRUNED"]).sum() == 3
+    killed = trials[trials["state"] == "FAIL"]
+    assert killed["number"].tolist() == [0]
+    again = trials[trials["params_rate"] == killed["params_rate"].iloc[0]]
+    assert len(again) == 2  # its settings were tried again
+    page = (out / "report.html").read_text()
+    assert "3 trials; best" in page and "killed, tried again" in page
 
 
 def test_the_originals_sweep_of_the_batch(toy_run, toy_data, tmp_path, monkeypatch):
