@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     study = open_study(out, space, args.monitor, args.seed)
-    search(study, space, Path(args.data), out, args.monitor, args.trials)
+    search(study, space, Path(args.data), out, args.monitor, args.trials, args.seed)
 
     from deepconnotation import tune_page
 
@@ -162,9 +162,9 @@ def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Stud
     import optuna
 
     # A process that dies leaves its trial to the others, who notice that its heart beats no more.
-    retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{out / 'study.db'}", heartbeat_interval=HEARTBEAT,
             grace_period=3 * HEARTBEAT, heartbeat_stale_trial_callback=retry,
@@ -180,13 +180,11 @@ def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Stud
     study.set_user_attr("about", about)
     if space.grid:
         study.sampler = optuna.samplers.GridSampler(space.search, seed=seed)
-    else:  # every process, and every later call, draws its own trials
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
 
 
 def search(
-    study: "optuna.Study", space: Space, data: Path, out: Path, monitor: str, trials: int
+    study: "optuna.Study", space: Space, data: Path, out: Path, monitor: str, trials: int, seed: int
 ) -> None:
     """Run trials until there are so many, waiting for those of other processes.
 
@@ -220,6 +218,8 @@ def search(
     while (done := len(finished(study))) < trials:
         running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
         if done + len(running) < trials:
+            if not space.grid:  # a seed a trial: processes side by side must not draw the same
+                study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
             study.optimize(run_trial, n_trials=1)
         else:
             time.sleep(1)
