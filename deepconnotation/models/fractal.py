@@ -9,6 +9,7 @@ it. (DenseNet's table quotes 38.6 million for the wide net; no reading of the pa
 """
 
 from deepconnotation.backend import keras
+from deepconnotation.console import UserError
 from deepconnotation.models.inputs import pictures
 from deepconnotation.models.layers import FractalBlock, GlobalPath
 
@@ -55,7 +56,13 @@ def build(
     Returns:
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
         (batch, classes).
+
+    Raises:
+        UserError: when the pictures are too small for so many blocks.
     """
+    if min(input_shape[:2]) < 2**blocks:
+        raise UserError(f"--arch {arch} with {blocks} blocks needs pictures of at least {2**blocks} "
+                        f"pixels; these have {input_shape[0]}x{input_shape[1]}")  # fmt: skip
     inputs, x = pictures(input_shape, grey)
     x = layers.Rescaling(1 / 64, offset=-2.0, name="normalise")(x)
     column = GlobalPath(columns, name="global_path")(x)

@@ -94,7 +94,7 @@ def build(
         UserError: when the pictures are too small.
     """
     name = resolve(arch)
-    smallest = 2 ** options.get("blocks", 5) if name == "fractal" else SMALLEST.get(name, 1)
+    smallest = SMALLEST.get(name, 1)
     if min(input_shape[:2]) < smallest:
         raise UserError(f"--arch {name} needs pictures of at least {smallest} pixels; these have "
                         f"{input_shape[0]}x{input_shape[1]}")  # fmt: skip
