@@ -5,8 +5,9 @@
 DATASET is a prepared data set of 32 pixels or more, such as data/faces32. Both nets have the
 original's settings (5 blocks, 3 columns, Adam, batch 100) and see 1,000 training pictures an epoch.
 The original computes every path and multiplies the dropped ones by zero; ours does not compute
-them, but measures the statistics of batch normalisation anew at the end of the epoch. Both run in turn, an epoch each, five times; prints the medians and their ratio (below 1 is
-faster than the original).
+them, but measures the statistics of batch normalisation anew at the end of the epoch. Both run in
+turn, an epoch each, five times; prints the medians and their ratio (below 1 is faster than the
+original).
 """
 
 import argparse

@@ -16,13 +16,17 @@ def outputs(model: keras.Model, images: tf.Tensor, training: bool) -> Answer:
     return found, tf.zeros((tf.shape(found)[0], 0))
 
 
-def answers(model: keras.Model, test_flip: bool) -> Callable[[tf.Tensor], Answer]:
+def answers(
+    model: keras.Model, test_flip: bool, multi_label: bool = False
+) -> Callable[[tf.Tensor], Answer]:
     """Return a compiled function from pictures to log-probabilities, and valence and arousal.
 
     Args:
         model: from (batch, H, W, 3) to logits (batch, classes), and perhaps a second output.
         test_flip: average the answers for a picture and for its mirror image (as Krizhevsky,
             Sutskever and Hinton 2012 did).
+
+        multi_label: each class has a probability of its own (a sigmoid); they do not sum to 1.
 
     Returns:
         Function from uint8 or float (batch, H, W, 3), 0..255, to float32 (batch, classes), at most
@@ -32,7 +36,7 @@ def answers(model: keras.Model, test_flip: bool) -> Callable[[tf.Tensor], Answer
 
     def of(images: tf.Tensor) -> Answer:
         logits, affect = outputs(model, images, training=False)
-        return tf.nn.log_softmax(logits), affect
+        return (tf.math.log_sigmoid if multi_label else tf.nn.log_softmax)(logits), affect
 
     @tf.function(reduce_retracing=True)
     def answer(images: tf.Tensor) -> Answer:

@@ -81,6 +81,9 @@ def check(members: list[run.Run]) -> None:
     for member in members:
         if member.config["state"] != "finished":
             raise UserError(f"{member.path} is {member.config['state']}; finish it first")
+        if member.multi_label:
+            raise UserError(f"{member.path} tells several labels a picture; there are no ensembles "
+                            "of such runs")  # fmt: skip
         for name in SAME:
             if member.config.get(name) != first.config.get(name):
                 raise UserError(f"{member.path} has another {name.replace('_', ' ')} than "

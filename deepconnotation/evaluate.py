@@ -65,10 +65,12 @@ def evaluate(
     """
     import numpy as np
 
-    from deepconnotation import affect, distribution
+    from deepconnotation import affect, distribution, multilabel
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
+    if found.multi_label and merges:
+        raise UserError("--merge: probabilities of several labels cannot be added")
     classes = emotions.merged(found.classes, merges)
     part = pipeline.load(dataset, split, classes)
     probabilities, told = predict_split(found, part)
@@ -83,8 +85,11 @@ def evaluate(
         summary["affect"] = affect.summarise(affect.values(part.table), told, groups)
     shares = distribution.shares(part.table, classes)
     known = np.isfinite(shares).all(axis=1)
-    if known.any():
+    if known.any() and not found.multi_label:
         summary["distribution"] = distribution.figures(shares[known], probabilities[known])
+    if found.multi_label:
+        there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
+        summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
     suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
     write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
     table = part.table[["id", "source", "group", "label"]]
@@ -136,7 +141,7 @@ def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndar
     from deepconnotation.answer import answers
     from deepconnotation.data import pipeline
 
-    answer = answers(found.model, found.test_flip)
+    answer = answers(found.model, found.test_flip, found.multi_label)
     pairs = zip(*(answer(images) for images, _ in pipeline.batches(part, BATCH)), strict=True)
     log_p, told = (np.concatenate(each) for each in pairs)
     return np.exp(log_p), told
@@ -175,7 +180,7 @@ def spreadsheet_safe(text: str) -> str:
 
 def as_text(summary: dict) -> str:
     """Return the figures as an aligned table."""
-    from deepconnotation import affect, distribution, metrics
+    from deepconnotation import affect, distribution, metrics, multilabel
 
     lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
              f"{summary['majority_class']}"]  # fmt: skip
@@ -189,6 +194,9 @@ def as_text(summary: dict) -> str:
         lines.append(f"{title:20}{f['value']:7.3f}   {interval:15}{f['majority']:9.3f}")
     for name, value in summary["geometry"].items():
         lines.append(f"{metrics.GEOMETRY[name]:20}{value:7.3f}")
+    for name, words in multilabel.FIGURES.items():
+        if "multi_label" in summary:
+            lines.append(f"{words:26}{summary['multi_label'][name]:.3f}")
     for name, value in summary.get("distribution", {}).items():
         lines.append(f"{distribution.FIGURES[name]:20}{value:7.3f}")
     if "affect" in summary:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from deepconnotation import affect, distribution, losses
+from deepconnotation import affect, distribution, losses, multilabel
 from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
@@ -51,6 +51,7 @@ class Progress:
         sums: [loss, right answers, pictures, seconds] of these steps.
         factor: by which ReduceLROnPlateau has lowered the rate.
         history: a row an epoch.
+        thresholds: of the best epoch, where pictures have several labels.
         best_epoch: number of the epoch whose weights model.keras holds.
         stopping: the monitored figure, as early stopping sees it.
         reducing: the same, as ReduceLROnPlateau sees it.
@@ -63,6 +64,7 @@ class Progress:
     sums: list[float] = field(default_factory=lambda: [0.0] * 4)
     factor: float = 1.0
     history: list[dict] = field(default_factory=list)
+    thresholds: list[float] = field(default_factory=list)
     best_epoch: int = 0
 
     def to_json(self) -> str:
@@ -172,25 +174,16 @@ class Trainer:
         higher = settings.monitor != "val_loss"
         self.progress = Progress(Plateau(higher), Plateau(higher))
         counts = np.bincount(train.labels, minlength=self.classes)
-        self.targets = losses.smooth(train.labels, self.classes, settings.label_smoothing).numpy()
-        if settings.distributions:
-            shares = distribution.shares(train.table, run.classes)
-            known = np.isfinite(shares).all(axis=1)
-            if not known.any():
-                raise UserError("--distributions: the data set tells no shares of viewers")
-            self.targets[known] = shares[known]
-        if teacher is not None:
-            share = settings.teacher_share
-            self.targets = (1 - share) * self.targets + share * teacher.astype(np.float32)
+        self.targets = self._make_targets(teacher)
         self.objective = losses.objective(
             run.classes, counts, settings.focal, settings.logit_adjustment, settings.polarity,
             settings.wheel,
         )  # fmt: skip
+        if settings.multi_label:
+            self.objective = losses.multi_label_loss
         self.affect = affect.values(train.table)
         if settings.affect != "none" and not np.isfinite(self.affect).any():
             raise UserError("--affect: the data set tells no valence and no arousal")
-        if settings.votes:
-            self.targets *= balance.reliability(train.table)[:, None]
         bound = balance.learned_bound(settings.class_weights)
         self.learned = losses.LearnedWeights(counts, bound) if bound else None
         if not self.learned:
@@ -218,7 +211,26 @@ class Trainer:
             tf.function(partial(self._train_step, variables), input_signature=signature)
             for variables in (heads.variables(model), model.trainable_variables)
         )
-        self._answer = answers(model, settings.test_flip)
+        self._answer = answers(model, settings.test_flip, settings.multi_label)
+
+    def _make_targets(self, teacher: np.ndarray | None) -> np.ndarray:
+        """Return float32 (n, classes), what the net should answer for each training picture."""
+        settings, train = self.settings, self.train_split
+        targets = losses.smooth(train.labels, self.classes, settings.label_smoothing).numpy()
+        if settings.multi_label:
+            targets = multilabel.present(train.table, self.run.classes).astype(np.float32)
+        if settings.distributions:
+            shares = distribution.shares(train.table, self.run.classes)
+            known = np.isfinite(shares).all(axis=1)
+            if not known.any():
+                raise UserError("--distributions: the data set tells no shares of viewers")
+            targets[known] = shares[known]
+        if teacher is not None:
+            share = settings.teacher_share
+            targets = (1 - share) * targets + share * teacher.astype(np.float32)
+        if settings.votes:
+            targets *= balance.reliability(train.table)[:, None]
+        return targets
 
     # One step ------------------------------------------------------------------------------
 
@@ -306,9 +318,10 @@ class Trainer:
         order = order[: SETTLING * self.settings.batch]
         layers.settle(self.model, (images for images, _ in self._batches(order)))
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> tuple[dict[str, float], list[float]]:
+        """Return the dev split's figures, and thresholds where pictures have several labels."""
         if self.dev_split is None:
-            return {}
+            return {}, []
         labels = self.dev_split.labels
         data = batches(self.dev_split, 256)
         log_p, told = (np.concatenate(each) for each in
@@ -324,7 +337,14 @@ class Trainer:
             axes = affect.summarise(true, told, self.dev_split.table["group"].tolist())
             known = [axis["ccc"]["value"] for axis in axes.values() if "ccc" in axis]
             found["val_ccc"] = float(np.mean(known)) if known else 0.0
-        return found
+        if not self.settings.multi_label:
+            return found, []
+        there, p = multilabel.present(self.dev_split.table, self.run.classes), np.exp(log_p)
+        rest = np.log1p(-np.minimum(p, 1 - 1e-7))
+        found["val_loss"] = float(-np.where(there, log_p, rest).mean())
+        cuts = multilabel.thresholds(there, p)
+        found["val_map"] = multilabel.figures(there, p, cuts)["map"]
+        return found, cuts
 
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings
@@ -332,7 +352,7 @@ class Trainer:
         p.step = 0
         self.average.swap()
         self._settle()
-        values = self._evaluate()
+        values, cuts = self._evaluate()
         if not math.isfinite(values.get("val_loss", 0.0)):
             raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
         loss, right, n, seconds = p.sums
@@ -347,7 +367,7 @@ class Trainer:
             p.history[-1] |= dict(zip(names, weights, strict=True))
         p.epoch, p.sums = p.epoch + 1, [0.0] * 4
         if not values or p.stopping.update(values[s.monitor]):
-            p.best_epoch = p.epoch
+            p.best_epoch, p.thresholds = p.epoch, cuts
             save_model(self.model, self.run.path / "model.keras")
         self.average.swap()
         if values:
@@ -420,6 +440,7 @@ class Trainer:
         return {
             "epochs_done": p.epoch,
             "best_epoch": p.best_epoch,
+            **({"thresholds": p.thresholds} if p.thresholds else {}),
             "train_seconds": round(sum(row["seconds"] for row in p.history) + p.sums[3], 1),
             "model_sha256": file_sha256(path) if path.exists() else None,
         }

@@ -125,6 +125,20 @@ def wheel_distances(classes: Sequence[str]) -> np.ndarray:
     return np.array([[distance(a, b) for b in classes] for a in classes], np.float32)
 
 
+def multi_label_loss(
+    targets: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor
+) -> tf.Tensor:
+    """Return float32 (batch,), the mean binary cross-entropy of sigmoids over the classes, in nats.
+
+    Args:
+        targets: float32 (batch, classes), 1 where a class is there.
+        logits: float32 (batch, classes).
+        class_weights: float32 (classes,).
+    """
+    each = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    return tf.reduce_mean(class_weights * each, axis=1)
+
+
 def affect_loss(kind: str, true: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
     """Return a batch's loss of valence and arousal, a float32 scalar; 0 where none is known.
 

@@ -77,13 +77,15 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
     Yields:
         A row a path, in order: "file"; "status", which is "ok", "rejected" or "skipped"; then
         "label", "confidence", "probabilities" (a list in the order of the classes) and, where the
-        run tells them, "valence" and "arousal"; or "reason".
+        run tells them, "labels" (those above their thresholds), "valence" and "arousal"; or
+        "reason".
     """
     import numpy as np
 
     from deepconnotation.answer import answers
 
-    answer = answers(found.model, found.test_flip)
+    answer = answers(found.model, found.test_flip, found.multi_label)
+    cuts = found.config["thresholds"] if found.multi_label else ()
     paths = iter(paths)
     with ThreadPoolExecutor(max_workers=2) as pool:
         ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
@@ -95,6 +97,9 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
                 log_p, told = answer(images)
                 for row, p, va in zip(good, np.exp(log_p), told.numpy(), strict=True):
                     best = int(p.argmax())
+                    if cuts:
+                        row["labels"] = [c for c, v, cut in
+                                         zip(found.classes, p, cuts, strict=True) if v >= cut]
                     row.update(label=found.classes[best], confidence=float(p[best]),
                                probabilities=[float(v) for v in p],
                                **{n: float(v) for n, v in zip(found.axes, va, strict=True)}
@@ -125,7 +130,7 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
         from deepconnotation.evaluate import spreadsheet_safe
 
         fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes),
-                  *found.axes, "reason"]  # fmt: skip
+                  *(["labels"] if found.multi_label else []), *found.axes, "reason"]  # fmt: skip
         out = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         out.writeheader()
 
@@ -133,6 +138,8 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
             numbers = [f"{v:.6f}" for v in row.get("probabilities", [])]
             cells = {f"p_{c}": v for c, v in zip(classes, numbers, strict=False)}
             rest = {k: v for k, v in row.items() if k != "probabilities"}
+            if "labels" in rest:
+                rest["labels"] = " ".join(rest["labels"])
             out.writerow({**rest, **cells, "file": spreadsheet_safe(row["file"])})
 
         return write
@@ -149,7 +156,8 @@ def _named(row: dict, classes: list[str]) -> dict:
 def _line(row: dict, axes: tuple[str, ...]) -> str:
     if row["status"] == "ok":
         told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
-        return f"{row['label']:14}{row['confidence']:6.3f}{told}  {row['file']}"
+        label = ", ".join(row["labels"]) or "none" if "labels" in row else row["label"]
+        return f"{label:14}{row['confidence']:6.3f}{told}  {row['file']}"
     return f"{row['status']:20}  {row['file']}: {row['reason']}"
 
 

@@ -15,6 +15,7 @@ from deepconnotation.data.pipeline import Split
 from deepconnotation.distribution import FIGURES
 from deepconnotation.metrics import GEOMETRY, SCALARS
 from deepconnotation.models import figure
+from deepconnotation.multilabel import FIGURES as SEVERAL
 from deepconnotation.page import escape, figure_image, gallery, number, page, section, table
 from deepconnotation.run import Run
 
@@ -87,6 +88,8 @@ def _figures(summary: dict) -> str:
         ])  # fmt: skip
     for name, value in summary["geometry"].items():
         rows.append([GEOMETRY[name], number(value), "", ""])
+    several = summary.get("multi_label")
+    rows += [[words, number(several[key]), "", ""] for key, words in SEVERAL.items() if several]
     for name, value in summary.get("distribution", {}).items():
         rows.append([f"{FIGURES[name]}, to the viewers' shares", number(value), "", ""])
     return table(["", "value", "95 % interval", "majority baseline"], rows) + _geometry(summary)

@@ -59,6 +59,11 @@ class Run:
         return self.config["settings"].get("test_flip", False)
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have several labels; config["thresholds"] then says from when."""
+        return self.config["settings"].get("multi_label", False)
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """"valence" and "arousal" where the model tells them, else nothing."""
         told = self.config["settings"].get("affect", "none") != "none"

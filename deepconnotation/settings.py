@@ -58,6 +58,8 @@ class Settings:
     cutmix: float = _(0.0, "alpha of CutMix; 0 is off")
     distributions: bool = _(False, "learn the shares of viewers who chose each class, where the "
                                    "data tell them, instead of the label")  # fmt: skip
+    multi_label: bool = _(False, "several labels a picture: every class that somebody chose, with "
+                                 "thresholds from the dev split")  # fmt: skip
     votes: bool = _(False, "weigh a picture by the share of voters who agreed with its label")
     ema: float = _(0.0, "decay a step of averaged weights, which then answer for the run; 0 is off")
     class_weights: str = _("none", "none, inverse, sqrt, effective[:BETA], learned[:BOUND], or one "
@@ -135,6 +137,11 @@ class Settings:
             if value is not None and not low <= value <= high:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} {value}: expected a number from {low} to {high}")
+        if self.multi_label:
+            for name in ("focal", "logit_adjustment", "polarity", "wheel", "distributions"):
+                if getattr(self, name):
+                    raise UserError(f"--multi-label: --{name.replace('_', '-')} is for one label a "
+                                    "picture")  # fmt: skip
         if self.affect != "none" and (self.mixup or self.cutmix):
             raise UserError("--affect: valence and arousal of mixed pictures are not known; leave "
                             "out --mixup and --cutmix")  # fmt: skip

@@ -265,6 +265,9 @@ def make_trainer(
     say(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
         + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
         + f"; {config['precision']} on {config['device']}")  # fmt: skip
+    if dev is None and settings.multi_label:
+        raise UserError("--multi-label: thresholds are chosen on a dev split; make one with "
+                        "data_tools/split.py")  # fmt: skip
     if dev is None:
         say("There is no dev split: the last epoch's weights are kept, nothing is chosen.")
     return trainer

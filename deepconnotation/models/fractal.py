@@ -61,8 +61,9 @@ def build(
         UserError: when the pictures are too small for so many blocks.
     """
     if min(input_shape[:2]) < 2**blocks:
-        raise UserError(f"--arch {arch} with {blocks} blocks needs pictures of at least {2**blocks} "
-                        f"pixels; these have {input_shape[0]}x{input_shape[1]}")  # fmt: skip
+        size = f"{input_shape[0]}x{input_shape[1]}"
+        raise UserError(f"--arch {arch} with {blocks} blocks needs pictures of at least "
+                        f"{2**blocks} pixels; these have {size}")  # fmt: skip
     inputs, x = pictures(input_shape, grey)
     x = layers.Rescaling(1 / 64, offset=-2.0, name="normalise")(x)
     column = GlobalPath(columns, name="global_path")(x)
