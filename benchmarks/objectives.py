@@ -13,7 +13,7 @@ import json
 import statistics
 from pathlib import Path
 
-from seeds import train
+from seeds import PREPARE, RECIPES, make, train
 
 from deepconnotation.console import argument_parser, run_command
 
@@ -22,10 +22,10 @@ HEAD = (
     "--freeze-until embedding --epochs 4 --batch 128 --optimizer adamw --rate 2e-3 "
     "--shift 0.05 --monitor val_loss"
 )
-DRAWN = "--arch resnet --data data/toy --width 16 --epochs 6 --batch 32 --rate 0.05"
-#: name -> arguments of train for all, then for each, and the figures to print
+DRAWN = "--arch resnet --data data/drawn --width 16 --epochs 6 --batch 32 --rate 0.05"
+#: name -> commands that come before, arguments of train for all, those for each, figures to print
 TABLES = {
-    "imbalance": (HEAD, {
+    "imbalance": (RECIPES["faces-lite0"][0], HEAD, {
         "plain": "",
         "weighted": "--class-weights sqrt",
         "learned weights": "--class-weights learned",
@@ -33,7 +33,9 @@ TABLES = {
         "logit adjustment": "--logit-adjustment 0.5",
         "balanced sampling": "--balanced-sampling 3",
     }, ("accuracy", "balanced_accuracy", "macro_f1")),
-    "geometry": (DRAWN, {
+    "geometry": ({
+        "data/drawn": f"{PREPARE} data/drawings --dataset toy --size 32 --out data/drawn",
+    }, DRAWN, {
         "plain": "",
         "polarity": "--polarity 1",
         "wheel": "--wheel 2",
@@ -46,7 +48,8 @@ def main() -> None:
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    base, objectives, names = TABLES[args.table]
+    before, base, objectives, names = TABLES[args.table]
+    make(before)
     lines = [f"| | {' | '.join(name.replace('_', ' ') for name in names)} |",
              "|---|" + "---|" * len(names)]  # fmt: skip
     for objective, extra in objectives.items():

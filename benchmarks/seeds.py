@@ -122,14 +122,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     before, training = RECIPES[args.recipe]
+    make(before)
+    for seed in args.seeds:
+        train(Path(f"snapshots/{args.recipe}-s{seed}"), seed, training)
+    print(summary(args.recipe, args.seeds))
+
+
+def make(before: dict[str, str]) -> None:
+    """Run the commands that come before a recipe."""
     for folder, command in before.items():
         if folder.startswith("snapshots/"):
             finish(Path(folder), shlex.split(command))
         elif PREPARE in command or not (Path(folder) / "dataset.json").exists():
             python(*shlex.split(command))  # does nothing where all is there already
-    for seed in args.seeds:
-        train(Path(f"snapshots/{args.recipe}-s{seed}"), seed, training)
-    print(summary(args.recipe, args.seeds))
 
 
 def train(folder: Path, seed: int, arguments: str) -> None:
