@@ -91,7 +91,7 @@ def make_optimizer(settings: Settings) -> keras.optimizers.Optimizer:
     if settings.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
     elif settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(**common)
+        optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": settings.weight_decay})
     else:
         optimizer = keras.optimizers.Adam(**common)
     if settings.weight_decay:

@@ -16,7 +16,7 @@ from deepconnotation import fit, run, train
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.data import pipeline, prepare
-from deepconnotation.settings import Settings
+from deepconnotation.settings import OPTIMIZERS, Settings
 
 SETTINGS = Settings(epochs=4, batch=16, rate=0.02, mixup=0.2, cutmix=0.5, ema=0.9, rotate=10,
                     patience=3, plateau=1, deterministic=True)  # fmt: skip
@@ -253,6 +253,17 @@ def test_two_phases_train_the_head_and_then_all_at_a_lower_rate(trainer):
     assert not same("conv", states[1], states[2])
     rates = [row["learning_rate"] for row in made.progress.history]
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_every_optimizer_decays_as_told(name, decay):
+    """A step without a gradient leaves the kernel, but for decay, and always the bias."""
+    optimizer = fit.make_optimizer(Settings(optimizer=name, rate=0.5, weight_decay=decay))
+    kernel, bias = (keras.Variable(np.ones(3), name=each) for each in ("kernel", "bias"))
+    optimizer.build([kernel, bias])
+    optimizer.apply([tf.zeros(3), tf.zeros(3)], [kernel, bias])
+    assert np.allclose(kernel, 1 - 0.5 * decay) and np.allclose(bias, 1)
 
 
 def test_frozen_layers_do_not_learn(trainer):
