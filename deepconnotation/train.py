@@ -135,6 +135,7 @@ def new_run(
         losses.polarities(classes)
     if settings.wheel:
         losses.wheel_distances(classes)
+    start = None if weights == "none" else _start_weights(arch, weights, data)
     config = {
         "arch": arch,
         "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),
@@ -143,7 +144,8 @@ def new_run(
         "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3],
         "settings": asdict(settings),
-        "weights": None if weights == "none" else _start_weights(arch, weights, data),
+        "weights": start,
+        "folded": settings.head_epochs > 0 or bool(start and start["folded"]),
         "teacher": _start_teacher(teacher, data) if teacher else None,
         "seed": settings.seed,
         "monitor": settings.monitor,
@@ -169,6 +171,8 @@ def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:
 def _start_weights(arch: str, folder: str, data: Path) -> dict:
     """Return what run.json says of the run or file whose weights are taken.
 
+    "folded": whether batch normalisation is a part of its convolutions.
+
     Raises:
         UserError: when there is no such run or file, or the run was trained on pictures that are
             not in this data set's training split but in one of the others.
@@ -179,8 +183,10 @@ def _start_weights(arch: str, folder: str, data: Path) -> dict:
     if folder == IMAGENET or Path(folder).is_file():
         check_imagenet(arch)
         digest = None if folder == IMAGENET else run.file_sha256(Path(folder))
-        return {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest}
-    theirs = run.load(folder).config["data"]
+        return {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest,
+                "folded": False}  # fmt: skip
+    source = run.load(folder).config
+    theirs = source["data"]
     if (Path(theirs["path"]) / "manifest.csv").is_file():  # without it there is nothing to compare
         seen = manifest.read(theirs["path"])
         seen = set(seen.loc[seen["split"] == "train", "sha256"]) - {""}
@@ -190,7 +196,8 @@ def _start_weights(arch: str, folder: str, data: Path) -> dict:
             raise UserError(f"--weights {folder} was trained on {len(leaked)} pictures that {data} "
                             f"keeps for dev or test, {leaked['source'].iloc[0]} first; use a run "
                             "trained on the same splits")  # fmt: skip
-    return {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"]}
+    return {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"],
+            "folded": source.get("folded", False)}  # fmt: skip
 
 
 def _start_teacher(folder: str, data: Path) -> dict:
@@ -244,6 +251,7 @@ def make_trainer(
     from deepconnotation.backend import keras, tf
     from deepconnotation.data import pipeline
     from deepconnotation.fit import Trainer
+    from deepconnotation.models.fold import fold
 
     config, data = found.config, found.config["data"]
     keras.utils.set_random_seed(settings.seed)
@@ -256,7 +264,10 @@ def make_trainer(
         config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
         affect=settings.affect != "none", **options(config["arch"], settings),
     )  # fmt: skip
-    if config["weights"] and not (found.path / "last" / "state.npz").exists():
+    begun = (found.path / "last" / "state.npz").exists()
+    if begun and config.get("folded"):
+        model = fold(model)
+    if config["weights"] and not begun:
         model = _load_weights(model, config, found.classes)
     teacher = config["teacher"]
     taught = _taught(teacher["folder"], train, found.classes) if teacher else None
@@ -341,7 +352,7 @@ def _load_weights(model, config: dict, classes: list[str]):
         return model
     source = run.load(folder)
     there = {layer.name: layer for layer in source.model.layers}
-    if source.config["settings"].get("head_epochs"):
+    if config["weights"]["folded"]:
         model = fold(model)
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     if source.classes != classes:

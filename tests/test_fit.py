@@ -439,6 +439,26 @@ def tiny_run(toy_data, tmp_path, monkeypatch):
     return run.load(tmp_path / "tiny")
 
 
+def test_folded_weights_are_taken_and_resumed(tiny_run, toy_data, tmp_path):
+    settings = Settings(epochs=2, batch=16, rate=0.01, head_epochs=1)
+    train.start("resnet18", toy_data, tmp_path / "a", settings, weights=str(tiny_run.path))
+    settings = Settings(epochs=2, batch=16, rate=0.01)
+    found = train.new_run("resnet18", toy_data, tmp_path / "b", settings, str(tmp_path / "a"))
+    trainer = train.make_trainer(found, settings, say=lambda line: None)
+    first = run.load(tmp_path / "a").model.get_layer("conv").get_weights()
+    assert len(first) == 2 and np.allclose(first[0], trainer.model.get_layer("conv").kernel)
+    trainer.settings = replace(settings, epochs=1)
+    trainer.fit()
+    again = train.make_trainer(run.load(found.path), settings, say=lambda line: None)
+    assert again.progress.epoch == 1
+    for a, b in zip(weights(trainer), weights(again), strict=True):
+        assert (a == b).all()
+    again.fit()
+    last = train.new_run("resnet18", toy_data, tmp_path / "c", settings, str(tmp_path / "b"))
+    trainer = train.make_trainer(last, settings, say=lambda line: None)
+    assert trainer.model.get_layer("conv").use_bias
+
+
 def test_weights_for_other_classes_leave_the_last_layer_new(tiny_run, toy_data, tmp_path, capsys):
     tiny_run.update(classes=tiny_run.classes[::-1])
     settings = Settings(epochs=1, batch=16, rate=1e-9)
