@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pictures
 import pytest
@@ -159,6 +160,26 @@ def test_split_moves_pictures_and_survives_a_kill(toy_source, tmp_path):
         os.replace = real_replace
     assert manifest.to_csv(manifest.read(out)) == expected
     assert all((out / f).exists() for f in files)
+
+
+def test_a_split_is_taken_over_at_another_size(toy_source, toy_data, tmp_path):
+    out = tmp_path / "larger"
+    prepare.prepare(toy_source, out, 24, fractions="60/20/20", seed=5, workers=1)
+    ours, theirs = (manifest.read(d).set_index("source")["split"] for d in (out, toy_data))
+    assert not ours.equals(theirs)
+    done = tool("split.py", out, "--like", toy_data)
+    assert done.returncode == 0, done.stderr
+    table = manifest.read(out)
+    assert table.set_index("source")["split"].equals(theirs)
+    assert all((out / f).exists() for f in table["file"])
+    assert manifest.read_info(out).split == manifest.read_info(toy_data).split
+    other = replace(toy_source, items=toy_source.items[1:])
+    prepare.prepare(other, tmp_path / "fewer", 16, fractions="60/20/20", workers=1)
+    before = (tmp_path / "fewer" / "manifest.csv").read_bytes()
+    done = tool("split.py", tmp_path / "fewer", "--like", toy_data)
+    name = toy_source.items[0].source
+    assert done.returncode == 2 and f"'{name}' is one of 1 that only one data set" in done.stderr
+    assert (tmp_path / "fewer" / "manifest.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize(
