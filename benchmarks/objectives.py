@@ -34,7 +34,8 @@ TABLES = {
         "balanced sampling": "--balanced-sampling 3",
     }, ("accuracy", "balanced_accuracy", "macro_f1")),
     "geometry": ({
-        "data/drawn": f"{PREPARE} data/drawings --dataset toy --size 32 --out data/drawn",
+        "data/drawn": f"{PREPARE} data/drawings --dataset toy --size 32 --fractions 40/10/50 "
+        "--out data/drawn",
     }, DRAWN, {
         "plain": "",
         "polarity": "--polarity 1",
