@@ -17,7 +17,7 @@ def outputs(model: keras.Model, images: tf.Tensor, training: bool) -> Answer:
 
 
 def answers(
-    model: keras.Model, test_flip: bool, multi_label: bool = False
+    model: keras.Model, test_flip: bool, multi_label: bool = False, temperature: float = 1.0
 ) -> Callable[[tf.Tensor], Answer]:
     """Return a compiled function from pictures to log-probabilities, and valence and arousal.
 
@@ -27,6 +27,7 @@ def answers(
             Sutskever and Hinton 2012 did).
 
         multi_label: each class has a probability of its own (a sigmoid); they do not sum to 1.
+        temperature: divides the log-probabilities, see `calibration.fit_temperature`.
 
     Returns:
         Function from uint8 or float (batch, H, W, 3), 0..255, to float32 (batch, classes), at most
@@ -41,10 +42,14 @@ def answers(
     @tf.function(reduce_retracing=True)
     def answer(images: tf.Tensor) -> Answer:
         images = tf.cast(images, tf.float32)
-        if not test_flip:
-            return of(images)
-        (log_p, affect), (mirrored, other) = of(images), of(tf.reverse(images, [2]))
-        both = tf.stack([log_p, mirrored])
-        return tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0), (affect + other) / 2
+        log_p, affect = of(images)
+        if test_flip:
+            mirrored, other = of(tf.reverse(images, [2]))
+            both = tf.stack([log_p, mirrored])
+            log_p = tf.reduce_logsumexp(both, axis=0) - tf.math.log(2.0)
+            affect = (affect + other) / 2
+        if temperature != 1:
+            log_p = tf.nn.log_softmax(log_p / temperature)
+        return log_p, affect
 
     return answer

@@ -49,7 +49,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     """
     check(members)
     first = members[0].config
-    model = average([member.model for member in members])
+    model = average([m.model for m in members], [m.temperature for m in members])
     told = all(member.axes for member in members)
     settings = {"test_flip": any(member.test_flip for member in members),
                 "affect": "mean" if told else "none"}  # fmt: skip
@@ -93,23 +93,24 @@ def check(members: list[run.Run]) -> None:
                             f"{first.path}: what one learned may be the other's test")  # fmt: skip
 
 
-def average(models: list):
+def average(models: list, temperatures: list[float]):
     """Return a model of the logarithms of the models' mean probabilities.
 
     Args:
         models: from pictures (batch, H, W, 3) to logits (batch, classes), all of one shape. Where
             all of them tell valence and arousal, so does the new one: the mean.
+        temperatures: that the members' logits are divided by.
     """
     from deepconnotation.backend import keras
 
     layers = keras.layers
     inputs = keras.Input(models[0].input_shape[1:], name="image")
     answers, told = [], []
-    for number, model in enumerate(models, start=1):
+    for number, (model, temperature) in enumerate(zip(models, temperatures, strict=True), start=1):
         model.name = f"member{number}"
         softmax = layers.Softmax(dtype="float32", name=f"member{number}_probabilities")
         logits, *affect = keras.tree.flatten(model(inputs))
-        answers.append(softmax(logits))
+        answers.append(softmax(logits / temperature))
         told += affect
     mean = layers.Average(dtype="float32", name="mean")(answers)
     outputs = [keras.ops.log(keras.ops.maximum(mean, 1e-30))]

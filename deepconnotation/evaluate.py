@@ -65,7 +65,7 @@ def evaluate(
     """
     import numpy as np
 
-    from deepconnotation import affect, distribution, multilabel
+    from deepconnotation import affect, calibration, distribution, multilabel
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
@@ -87,6 +87,11 @@ def evaluate(
     known = np.isfinite(shares).all(axis=1)
     if known.any() and not found.multi_label:
         summary["distribution"] = distribution.figures(shares[known], probabilities[known])
+    if not found.multi_label:
+        summary["calibration"] = calibration.figures(part.labels, probabilities, found.temperature)
+        if "conformal_cut" in found.config and not merges:
+            cut = found.config["conformal_cut"]
+            summary["sets"] = calibration.set_figures(part.labels, probabilities, cut)
     if found.multi_label:
         there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
         summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
@@ -141,7 +146,7 @@ def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndar
     from deepconnotation.answer import answers
     from deepconnotation.data import pipeline
 
-    answer = answers(found.model, found.test_flip, found.multi_label)
+    answer = answers(found.model, found.test_flip, found.multi_label, found.temperature)
     pairs = zip(*(answer(images) for images, _ in pipeline.batches(part, BATCH)), strict=True)
     log_p, told = (np.concatenate(each) for each in pairs)
     return np.exp(log_p), told
@@ -194,6 +199,14 @@ def as_text(summary: dict) -> str:
         lines.append(f"{title:20}{f['value']:7.3f}   {interval:15}{f['majority']:9.3f}")
     for name, value in summary["geometry"].items():
         lines.append(f"{metrics.GEOMETRY[name]:20}{value:7.3f}")
+    if "calibration" in summary:
+        f = summary["calibration"]
+        lines.append(f"calibration error{f['ece']:10.3f}   {f['ece_before']:.3f} before the "
+                     f"temperature of {f['temperature']:.2f}; Brier {f['brier']:.3f}")  # fmt: skip
+    if "sets" in summary:
+        f = summary["sets"]
+        lines.append(f"prediction sets{f['coverage']:12.3f}   of true classes are inside, "
+                     f"{f['asked']:g} asked; {f['size']:.2f} classes a set")  # fmt: skip
     for name, words in multilabel.FIGURES.items():
         if "multi_label" in summary:
             lines.append(f"{words:26}{summary['multi_label'][name]:.3f}")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score
 
-from deepconnotation import affect, distribution, losses, multilabel
+from deepconnotation import affect, calibration, distribution, losses, multilabel
 from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
@@ -51,7 +51,8 @@ class Progress:
         sums: [loss, right answers, pictures, seconds] of these steps.
         factor: by which ReduceLROnPlateau has lowered the rate.
         history: a row an epoch.
-        thresholds: of the best epoch, where pictures have several labels.
+        chosen: what else dev chose for the best epoch, for run.json: "temperature" and
+            "conformal_cut", or "thresholds" where pictures have several labels.
         best_epoch: number of the epoch whose weights model.keras holds.
         stopping: the monitored figure, as early stopping sees it.
         reducing: the same, as ReduceLROnPlateau sees it.
@@ -64,7 +65,7 @@ class Progress:
     sums: list[float] = field(default_factory=lambda: [0.0] * 4)
     factor: float = 1.0
     history: list[dict] = field(default_factory=list)
-    thresholds: list[float] = field(default_factory=list)
+    chosen: dict = field(default_factory=dict)
     best_epoch: int = 0
 
     def to_json(self) -> str:
@@ -318,10 +319,10 @@ class Trainer:
         order = order[: SETTLING * self.settings.batch]
         layers.settle(self.model, (images for images, _ in self._batches(order)))
 
-    def _evaluate(self) -> tuple[dict[str, float], list[float]]:
-        """Return the dev split's figures, and thresholds where pictures have several labels."""
+    def _evaluate(self) -> tuple[dict[str, float], dict]:
+        """Return the dev split's figures, and what it chooses beside the epoch."""
         if self.dev_split is None:
-            return {}, []
+            return {}, {}
         labels = self.dev_split.labels
         data = batches(self.dev_split, 256)
         log_p, told = (np.concatenate(each) for each in
@@ -338,13 +339,16 @@ class Trainer:
             known = [axis["ccc"]["value"] for axis in axes.values() if "ccc" in axis]
             found["val_ccc"] = float(np.mean(known)) if known else 0.0
         if not self.settings.multi_label:
-            return found, []
+            temperature = calibration.fit_temperature(log_p, labels)
+            p = calibration.at_temperature(np.exp(log_p), temperature)
+            cut = calibration.conformal_cut(p, labels, calibration.COVERAGE)
+            return found, {"temperature": temperature, "conformal_cut": cut}
         there, p = multilabel.present(self.dev_split.table, self.run.classes), np.exp(log_p)
         rest = np.log1p(-np.minimum(p, 1 - 1e-7))
         found["val_loss"] = float(-np.where(there, log_p, rest).mean())
         cuts = multilabel.thresholds(there, p)
         found["val_map"] = multilabel.figures(there, p, cuts)["map"]
-        return found, cuts
+        return found, {"thresholds": cuts}
 
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings
@@ -352,7 +356,7 @@ class Trainer:
         p.step = 0
         self.average.swap()
         self._settle()
-        values, cuts = self._evaluate()
+        values, chosen = self._evaluate()
         if not math.isfinite(values.get("val_loss", 0.0)):
             raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
         loss, right, n, seconds = p.sums
@@ -367,7 +371,7 @@ class Trainer:
             p.history[-1] |= dict(zip(names, weights, strict=True))
         p.epoch, p.sums = p.epoch + 1, [0.0] * 4
         if not values or p.stopping.update(values[s.monitor]):
-            p.best_epoch, p.thresholds = p.epoch, cuts
+            p.best_epoch, p.chosen = p.epoch, chosen
             save_model(self.model, self.run.path / "model.keras")
         self.average.swap()
         if values:
@@ -440,7 +444,7 @@ class Trainer:
         return {
             "epochs_done": p.epoch,
             "best_epoch": p.best_epoch,
-            **({"thresholds": p.thresholds} if p.thresholds else {}),
+            **p.chosen,
             "train_seconds": round(sum(row["seconds"] for row in p.history) + p.sums[3], 1),
             "model_sha256": file_sha256(path) if path.exists() else None,
         }

@@ -46,6 +46,8 @@ def write(
         section("Figures", _figures(summary)),
         section("Per class", _per_class(summary)),
         section("Confusion matrix", _confusion(summary, found.classes)),
+        *([section("Calibration", _calibration(summary, probabilities, part.labels))]
+          if "calibration" in summary else []),
         *([section("Valence and arousal", _circumplex(summary, part, told))] if told.size else []),
         section("Training", _curves(found)),
         section("Model", _model(found)),
@@ -133,6 +135,36 @@ def _confusion(summary: dict, classes: list[str]) -> str:
     words = "<p>Each row sums to 100 % of the pictures of a true class; below, their number.</p>"
     image = figure_image(figure, f"Confusion matrix; right answers a class: {best}")
     return f'{words}<div class="confusion">{image}</div>'
+
+
+def _calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> str:
+    f = summary["calibration"]
+    words = (f"Of answers given with 70 % confidence, 70 % should be right. The mean gap "
+             f"(ECE, 15 bins) is {number(f['ece'])}; without the temperature of "
+             f"{f['temperature']:.2f}, fitted on the dev split, it would be "
+             f"{number(f['ece_before'])}. Brier score {number(f['brier'])}.")  # fmt: skip
+    if "sets" in summary:
+        s = summary["sets"]
+        words += (f" Sets of classes made to hold the true one {100 * s['asked']:.0f} % of the "
+                  f"time hold it {100 * s['coverage']:.1f} % of the time here, with "
+                  f"{s['size']:.2f} classes on average.")  # fmt: skip
+    right = probabilities.argmax(axis=1) == labels
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    kept = np.arange(1, len(order) + 1)
+    figure = Figure(figsize=(9, 3.6))
+    left, other = figure.subplots(1, 2)
+    confidence, share, counts = (np.array(column) for column in zip(*f["reliability"], strict=True))
+    left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    left.scatter(confidence, share, s=6 + 120 * counts / counts.max(), color=BLUE)
+    left.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of right answers",
+             title="reliability; larger dots hold more pictures")  # fmt: skip
+    other.plot(kept / len(order), np.cumsum(right[order]) / kept, color=BLUE)
+    other.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="share of pictures answered, the surest first",
+              ylabel="accuracy of these", title="abstention")  # fmt: skip
+    for axes in (left, other):
+        axes.spines[["top", "right"]].set_visible(False)
+    alt = f"Reliability diagram, calibration error {f['ece']:.3f}, and accuracy by share answered"
+    return f"<p>{escape(words)}</p>" + figure_image(figure, alt)
 
 
 def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:

@@ -59,6 +59,11 @@ class Run:
         return self.config["settings"].get("test_flip", False)
 
     @property
+    def temperature(self) -> float:
+        """What dev chose for the log-probabilities to be divided by; 1 where it chose nothing."""
+        return self.config.get("temperature", 1.0)
+
+    @property
     def multi_label(self) -> bool:
         """Whether a picture may have several labels; config["thresholds"] then says from when."""
         return self.config["settings"].get("multi_label", False)

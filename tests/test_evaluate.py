@@ -36,7 +36,7 @@ def test_figures_are_those_of_the_saved_predictions(toy_run, toy_data):
 def test_mirror_images_are_averaged(toy_run, toy_data, tmp_path):
     """Evaluation, prediction and Keras' own predict agree on the mean of two probabilities."""
     settings = {**toy_run.config["settings"], "test_flip": True}
-    flipping = run.Run(toy_run.path, {**toy_run.config, "settings": settings})
+    flipping = run.Run(toy_run.path, {**toy_run.config, "settings": settings, "temperature": 1.0})
     part = pipeline.load(toy_data, "test")
     images = np.asarray(part.images)
     as_it_is, mirrored = (
