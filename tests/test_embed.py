@@ -26,8 +26,17 @@ from deepconnotation.settings import Settings
 def embedded(toy_run, toy_data, tmp_path_factory):
     """The toy pictures through the toy run, with the probe."""
     folder = tmp_path_factory.mktemp("embedded") / "toy"
-    embed.main([str(toy_run.path), "--data", str(toy_data), "--out", str(folder)])
+    embed.main([str(toy_run.path), "--data", str(toy_data), "--out", str(folder),
+                "--precision", "float32"])  # fmt: skip
     return folder
+
+
+def test_bfloat16_rounds_and_no_more(embedded, toy_run, toy_data, tmp_path):
+    embed.embed(str(toy_run.path), toy_data, tmp_path / "b", precision="mixed_bfloat16")
+    exact, rounded = (embeddings.load(folder)[1] for folder in (embedded, tmp_path / "b"))
+    assert 0 < np.abs(exact - rounded).max() < 0.03 * np.abs(exact).max()
+    with pytest.raises(UserError, match="in float32; choose another folder"):
+        embed.embed(str(toy_run.path), toy_data, embedded, precision="mixed_bfloat16")
 
 
 def test_rows_are_the_models_embeddings_in_the_order_of_ids(embedded, toy_run, toy_data):
@@ -105,7 +114,7 @@ def test_killed_and_given_again_the_array_is_equal(toy_run, toy_data, embedded, 
         "import sys; from pathlib import Path; from deepconnotation import embed\n"
         "embed.BATCH, embed.SAVE_EVERY = 4, 1\n"
         "run, data, out = sys.argv[1:]\n"
-        "embed.embed(run, Path(data), Path(out))"
+        "embed.embed(run, Path(data), Path(out), precision='float32')"
     ), toy_run.path, toy_data, tmp_path / "killed"]  # fmt: skip
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     state = tmp_path / "killed/embed.json"

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepconnotation import distribution
 from deepconnotation.console import UserError
 from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import EmotionSet
@@ -26,6 +25,8 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     Raises:
         UserError: naming the row.
     """
+    from deepconnotation import distribution  # with pandas, which --help does not need
+
     used = emotion_set.drop(*drops)
     lines = table.rows(path)
     _, header = next(lines, (1, []))
