@@ -14,7 +14,6 @@ from pathlib import Path
 
 from deepconnotation import affect, affect_probe, embed
 from deepconnotation.console import argument_parser, run_command
-from deepconnotation.data import manifest
 from deepconnotation.embeddings import Embeddings
 
 DATA = Path(os.environ.get("DEEPCONNOTATION_DATA", "../shared/data"))
@@ -32,7 +31,7 @@ def main() -> None:
     folder = Path("snapshots") / f"oasis-{Path(args.backbone).name}-{args.size}"
     embed.embed(args.backbone, data, folder)
     found = Embeddings.of(folder, data)
-    values = affect.values(manifest.read(data).set_index("id").loc[found.ids["id"]])
+    values = affect.values(found.table())
     told = affect_probe.cross_validate(found.rows, values, found.groups())
     print(affect.as_text(affect.summarise(values, told, found.groups().tolist())))
 

@@ -10,10 +10,9 @@ not repeated. Prints mean and standard deviation over the seeds of figures on th
 """
 
 import json
-import statistics
 from pathlib import Path
 
-from seeds import PREPARE, RECIPES, make, train
+from seeds import PREPARE, RECIPES, make, mean_and_spread, train
 
 from deepconnotation.console import argument_parser, run_command
 
@@ -62,8 +61,7 @@ def main() -> None:
         cells = []
         for name in names:
             values = [f[name]["value"] if name in f else f["geometry"][name] for f in found]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
+            cells.append(mean_and_spread(values))
         lines.append(f"| {objective} | {' | '.join(cells)} |")
     print("\n".join(lines))
 

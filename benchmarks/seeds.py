@@ -34,9 +34,12 @@ FI_TEACHER = {  # a linear probe on ImageNet features of the same training pictu
     "snapshots/fi128-lite0": "-m deepconnotation.embed efficientnet_lite0 --data data/fi128 "
     "--out snapshots/fi128-lite0",
 }
+FER_AT = (
+    f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 --grey --drop contempt "
+    "--fractions 90/5/5"
+)
 FER = {  # a start for faces: seven expressions of other people
-    "data/fer": f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 "
-    "--size 64 --grey --drop contempt --fractions 90/5/5 --out data/fer",
+    "data/fer": f"{FER_AT} --size 64 --out data/fer",
     "snapshots/fer": "-m deepconnotation.train --arch resnet --data data/fer --width 32 "
     "--epochs 20 --shift 0.08 --rotate 10 --zoom 0.1 --label-smoothing 0.1 --ema 0.999 "
     "--l2 2.5e-4 --monitor val_accuracy --run snapshots/fer",
@@ -46,8 +49,7 @@ LITE0_FACES = (
     "--label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_loss --test-flip"
 )
 FER_LITE0 = {
-    "data/fer96": f"{PREPARE} {DATA}/fer2013/Training --emotions facial_expressions8 "
-    "--size 96 --grey --drop contempt --fractions 90/5/5 --out data/fer96",
+    "data/fer96": f"{FER_AT} --size 96 --out data/fer96",
     "snapshots/fer-lite0": "-m deepconnotation.train --arch efficientnet_lite0 --weights imagenet "
     "--data data/fer96 --head-epochs 1 --epochs 5 --rate 2e-3 --fine-tune 0.2 --ema 0.998 "
     f"{LITE0_FACES} --run snapshots/fer-lite0",
@@ -155,6 +157,12 @@ def python(*words: str) -> None:
     subprocess.run([sys.executable, *words], check=True)
 
 
+def mean_and_spread(values: list[float]) -> str:
+    """Return mean and standard deviation, as tables show them."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0
+    return f"{statistics.mean(values):.3f} ± {spread:.3f}"
+
+
 def summary(recipe: str, seeds: list[int]) -> str:
     """Return a Markdown table: a row a seed with its interval, then mean and spread."""
     header = "| run | accuracy | balanced accuracy | macro F1 | training |"
@@ -170,8 +178,7 @@ def summary(recipe: str, seeds: list[int]) -> str:
             cells.append(f"{f['value']:.3f} ({f['low']:.3f}-{f['high']:.3f})")
         minutes = run.load(folder).config["train_seconds"] / 60
         lines.append(f"| seed {seed} | {' | '.join(cells)} | {minutes:.1f} min |")
-    spread = [f"{statistics.mean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else 0:.3f}"
-              for v in values.values()]  # fmt: skip
+    spread = [mean_and_spread(v) for v in values.values()]
     majority = [f"{figures[name]['majority']:.3f}" for name in SCALARS]
     lines.append(f"| mean ± s.d. | {' | '.join(spread)} | |")
     lines.append(f"| majority | {' | '.join(majority)} | |")

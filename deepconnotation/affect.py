@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from deepconnotation.metrics import CONFIDENCE, RESAMPLES
+from deepconnotation.data.manifest import numbers
+from deepconnotation.metrics import draw_groups, interval
 
 NAMES = ("valence", "arousal")
 FIGURES = ("ccc", "rmse", "sagr")
@@ -17,9 +18,7 @@ FIGURES = ("ccc", "rmse", "sagr")
 
 def values(table: pd.DataFrame) -> np.ndarray:
     """Return float32 (rows, 2), a manifest's valence and arousal; NaN where it has none."""
-    columns = [pd.to_numeric(table.get(name, pd.Series("", table.index)), errors="coerce")
-               for name in NAMES]  # fmt: skip
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.stack([numbers(table, name) for name in NAMES], axis=1).astype(np.float32)
 
 
 def figures(true: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,20 +70,24 @@ def summarise(
         found[name] = {"pictures": len(known)}
         if not len(known):
             continue
-        owners = [groups[i] or f"\0{i}" for i in known]
-        owner = np.unique(owners, return_inverse=True)[1]
-        count = owner.max() + 1
-        draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+        owner, draws = draw_groups([groups[i] for i in known], seed)
         pair = true[known, axis], predicted[known, axis]
         value = figures(*pair, np.ones((1, len(known))))
         spread = figures(*pair, draws[:, owner].astype(np.float64))
-        tail = 100 * (1 - CONFIDENCE) / 2
         for figure in FIGURES:
-            low, high = np.nanpercentile(spread[figure], [tail, 100 - tail])
-            found[name][figure] = {
-                "value": float(value[figure][0]), "low": float(low), "high": float(high),
-            }  # fmt: skip
+            low, high = interval(spread[figure])
+            found[name][figure] = {"value": float(value[figure][0]), "low": low, "high": high}
     return found
+
+
+def mean_ccc(true: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean CCC of the axes that have values, 0 where none has; see `summarise`."""
+    found = []
+    for x, y in zip(true.T, predicted.T, strict=True):
+        known = np.isfinite(x)
+        if known.any():
+            found.append(figures(x[known], y[known], np.ones((1, known.sum())))["ccc"][0])
+    return float(np.mean(found)) if found else 0.0
 
 
 def as_text(summary: dict[str, dict]) -> str:

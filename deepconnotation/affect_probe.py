@@ -11,9 +11,7 @@ from sklearn.svm import SVR
 from deepconnotation import affect
 from deepconnotation.console import write_atomic
 from deepconnotation.embeddings import Embeddings
-
-FOLDS = 5
-SEED = 0
+from deepconnotation.probe import FOLDS, SEED
 
 
 def probe(found: Embeddings, values: np.ndarray) -> dict | None:

@@ -25,7 +25,6 @@ def answers(
         model: from (batch, H, W, 3) to logits (batch, classes), and perhaps a second output.
         test_flip: average the answers for a picture and for its mirror image (as Krizhevsky,
             Sutskever and Hinton 2012 did).
-
         multi_label: each class has a probability of its own (a sigmoid); they do not sum to 1.
         temperature: divides the log-probabilities, see `calibration.fit_temperature`.
 

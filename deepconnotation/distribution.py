@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from deepconnotation.data.manifest import numbers
+
 COLUMN = "share_{}"  # of the manifest, a class
 #: name in metrics.json -> in words
 FIGURES = {
@@ -26,12 +28,8 @@ def shares(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
         table: of a manifest.
         classes: their names; a merged class has the sum of its members' shares.
     """
-    nothing = pd.Series("", table.index)
-
-    def of(name: str) -> pd.Series:
-        return pd.to_numeric(table.get(COLUMN.format(name), nothing), errors="coerce")
-
-    found = [sum(of(member) for member in name.split("+")) for name in classes]
+    found = [sum(numbers(table, COLUMN.format(member)) for member in name.split("+"))
+             for name in classes]  # fmt: skip
     return np.stack(found, axis=1).astype(np.float32)
 
 

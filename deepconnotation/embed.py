@@ -52,14 +52,12 @@ def main(arguments: list[str] | None = None) -> None:
     embed(args.backbone, Path(args.data), folder, args.weights, args.precision)
 
     from deepconnotation import affect, affect_probe, mlp, probe
-    from deepconnotation.data import manifest
     from deepconnotation.embeddings import Embeddings
 
     found = Embeddings.of(folder, Path(args.data))
     probe.probe(found)
     mlp.train(found, args.mlp)
-    table = manifest.read(found.dataset).set_index("id").loc[found.ids["id"]]
-    affect_probe.probe(found, affect.values(table))
+    affect_probe.probe(found, affect.values(found.table()))
 
 
 def embed(

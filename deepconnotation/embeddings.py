@@ -82,6 +82,10 @@ class Embeddings:
         """Return the row numbers of a split."""
         return np.flatnonzero(self.ids["split"] == split)
 
+    def table(self) -> pd.DataFrame:
+        """Return the data set's manifest, a line a row."""
+        return manifest.read(self.dataset).set_index("id").loc[self.ids["id"]]
+
     def groups(self) -> np.ndarray:
         """Return str (n,), what must not cross splits or folds; a picture alone is its own."""
         return self.ids["group"].where(self.ids["group"] != "", "\0" + self.ids["id"]).to_numpy()

@@ -116,7 +116,7 @@ def average(models: list, temperatures: list[float]):
     outputs = [keras.ops.log(keras.ops.maximum(mean, 1e-30))]
     if len(told) == len(models):
         outputs.append(layers.Average(dtype="float32", name="affect")(told))
-    return keras.Model(inputs, outputs if told else outputs[0], name="ensemble")
+    return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name="ensemble")
 
 
 if __name__ == "__main__":

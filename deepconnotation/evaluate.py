@@ -63,9 +63,7 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
-    import numpy as np
-
-    from deepconnotation import affect, calibration, distribution, multilabel
+    from deepconnotation import affect, multilabel
     from deepconnotation.data import manifest, pipeline
 
     _check_fit(found, manifest.read_info(dataset), dataset)
@@ -75,26 +73,19 @@ def evaluate(
     part = pipeline.load(dataset, split, classes)
     probabilities, told = predict_split(found, part)
     probabilities = _merge(probabilities, found, classes)
+    groups = part.table["group"].tolist()
     summary = summarise(
-        part.labels, probabilities, classes, _majority(found, classes),
-        part.table["group"].tolist(), split=split, data=str(dataset),
-        fingerprint=manifest.fingerprint(dataset), drawn=found.config["data"]["drawn"],
+        part.labels, probabilities, classes, _majority(found, classes), groups, split=split,
+        data=str(dataset), fingerprint=manifest.fingerprint(dataset),
+        drawn=found.config["data"]["drawn"],
     )  # fmt: skip
     if told.size:
-        groups = part.table["group"].tolist()
         summary["affect"] = affect.summarise(affect.values(part.table), told, groups)
-    shares = distribution.shares(part.table, classes)
-    known = np.isfinite(shares).all(axis=1)
-    if known.any() and not found.multi_label:
-        summary["distribution"] = distribution.figures(shares[known], probabilities[known])
-    if not found.multi_label:
-        summary["calibration"] = calibration.figures(part.labels, probabilities, found.temperature)
-        if "conformal_cut" in found.config and not merges:
-            cut = found.config["conformal_cut"]
-            summary["sets"] = calibration.set_figures(part.labels, probabilities, cut)
     if found.multi_label:
         there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
         summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
+    else:
+        summary |= _of_distributions(found, part, classes, probabilities)
     suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
     write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
     table = part.table[["id", "source", "group", "label"]]
@@ -108,6 +99,26 @@ def evaluate(
 
         print(f"report: {report.write(found, summary, part, probabilities, told)}")
     return summary
+
+
+def _of_distributions(
+    found: run.Run, part: "Split", classes: list[str], probabilities: "np.ndarray"
+) -> dict:
+    """Return figures that only probabilities which sum to 1 have, for metrics.json."""
+    import numpy as np
+
+    from deepconnotation import calibration, distribution
+
+    labels = part.labels
+    figures = {"calibration": calibration.figures(labels, probabilities, found.temperature)}
+    if "conformal_cut" in found.config and classes == found.classes:
+        cut = found.config["conformal_cut"]
+        figures["sets"] = calibration.set_figures(labels, probabilities, cut)
+    shares = distribution.shares(part.table, classes)
+    known = np.isfinite(shares).all(axis=1)
+    if known.any():
+        figures["distribution"] = distribution.figures(shares[known], probabilities[known])
+    return figures
 
 
 def _check_fit(found: run.Run, info, dataset: Path) -> None:
@@ -207,9 +218,9 @@ def as_text(summary: dict) -> str:
         f = summary["sets"]
         lines.append(f"prediction sets{f['coverage']:12.3f}   of true classes are inside, "
                      f"{f['asked']:g} asked; {f['size']:.2f} classes a set")  # fmt: skip
-    for name, words in multilabel.FIGURES.items():
-        if "multi_label" in summary:
-            lines.append(f"{words:26}{summary['multi_label'][name]:.3f}")
+    if "multi_label" in summary:
+        lines += [f"{words:26}{summary['multi_label'][name]:.3f}"
+                  for name, words in multilabel.FIGURES.items()]  # fmt: skip
     for name, value in summary.get("distribution", {}).items():
         lines.append(f"{distribution.FIGURES[name]:20}{value:7.3f}")
     if "affect" in summary:

@@ -176,12 +176,10 @@ class Trainer:
         self.progress = Progress(Plateau(higher), Plateau(higher))
         counts = np.bincount(train.labels, minlength=self.classes)
         self.targets = self._make_targets(teacher)
-        self.objective = losses.objective(
+        self.objective = losses.multi_label_loss if settings.multi_label else losses.objective(
             run.classes, counts, settings.focal, settings.logit_adjustment, settings.polarity,
             settings.wheel,
         )  # fmt: skip
-        if settings.multi_label:
-            self.objective = losses.multi_label_loss
         self.affect = affect.values(train.table)
         if settings.affect != "none" and not np.isfinite(self.affect).any():
             raise UserError("--affect: the data set tells no valence and no arousal")
@@ -315,6 +313,8 @@ class Trainer:
 
     def _settle(self) -> None:
         """Let batch normalisation see how the net answers, where training is too unlike it."""
+        if not layers.fractal_blocks(self.model):
+            return
         order = epoch_order(self.train_split.labels, self.settings.seed, self.progress.epoch)
         order = order[: SETTLING * self.settings.batch]
         layers.settle(self.model, (images for images, _ in self._batches(order)))
@@ -334,10 +334,7 @@ class Trainer:
             "val_balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
         }
         if self.settings.affect != "none":
-            true = affect.values(self.dev_split.table)
-            axes = affect.summarise(true, told, self.dev_split.table["group"].tolist())
-            known = [axis["ccc"]["value"] for axis in axes.values() if "ccc" in axis]
-            found["val_ccc"] = float(np.mean(known)) if known else 0.0
+            found["val_ccc"] = affect.mean_ccc(affect.values(self.dev_split.table), told)
         if not self.settings.multi_label:
             temperature = calibration.fit_temperature(log_p, labels)
             p = calibration.at_temperature(np.exp(log_p), temperature)
@@ -353,7 +350,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         p, s = self.progress, self.settings
         started = time.monotonic()
-        p.step = 0
+        p.step = 0  # the next batches are the first of an epoch
         self.average.swap()
         self._settle()
         values, chosen = self._evaluate()

@@ -75,12 +75,11 @@ def summarise(
     baseline = confusion_matrix(labels, np.full_like(labels, majority), len(classes))
     values, baselines = scalars(matrix), scalars(baseline)
     draws = scalars(_resampled(labels, predicted, len(classes), groups, seed))
-    tail = 100 * (1 - CONFIDENCE) / 2
     summary: dict = {"images": len(labels)}
     for name in SCALARS:
-        low, high = np.percentile(draws[name], [tail, 100 - tail])
+        low, high = interval(draws[name])
         summary[name] = {
-            "value": float(values[name]), "low": float(low), "high": float(high),
+            "value": float(values[name]), "low": low, "high": high,
             "majority": float(baselines[name]),
         }  # fmt: skip
     summary["geometry"] = geometry(matrix, classes)
@@ -117,19 +116,39 @@ def geometry(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def draw_groups(groups: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw as many whole groups as there are, with replacement, `RESAMPLES` times.
+
+    Args:
+        groups: who or what a picture belongs to; "" alone.
+        seed: of the draws.
+
+    Returns:
+        int (n,), the number of each picture's group; int (RESAMPLES, groups), how often each was
+        drawn.
+    """
+    names = [g or f"\0{i}" for i, g in enumerate(groups)]
+    owner = np.unique(names, return_inverse=True)[1]
+    count = owner.max() + 1
+    rng = np.random.default_rng(seed)
+    return owner, rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+
+
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """Return the bounds between which `CONFIDENCE` of the draws lie."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)
+
+
 def _resampled(
     labels: np.ndarray, predicted: np.ndarray, classes: int, groups: Sequence[str] | None,
     seed: int,
 ) -> np.ndarray:  # fmt: skip
     """Return confusion matrices (RESAMPLES, classes, classes) of groups drawn with replacement."""
-    alone = [""] * len(labels)
-    names = [g or f"\0{i}" for i, g in enumerate(alone if groups is None else groups)]
-    owner = np.unique(names, return_inverse=True)[1]
-    count = owner.max() + 1
-    cells = np.zeros((count, classes**2))
+    owner, weights = draw_groups([""] * len(labels) if groups is None else groups, seed)
+    cells = np.zeros((weights.shape[1], classes**2))
     np.add.at(cells, (owner, labels * classes + predicted), 1)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     return (weights @ cells).reshape(RESAMPLES, classes, classes)
 
 

@@ -85,8 +85,6 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
     from deepconnotation.answer import answers
 
     answer = answers(found.model, found.test_flip, found.multi_label, found.temperature)
-    cuts = found.config["thresholds"] if found.multi_label else ()
-    cut = found.config.get("conformal_cut")
     paths = iter(paths)
     with ThreadPoolExecutor(max_workers=2) as pool:
         ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
@@ -98,11 +96,9 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
                 log_p, told = answer(images)
                 for row, p, va in zip(good, np.exp(log_p), told.numpy(), strict=True):
                     best = int(p.argmax())
-                    if cut is not None:
-                        row["set"] = [c for c, v in zip(found.classes, p, strict=True) if v >= cut]
-                    if cuts:
-                        row["labels"] = [c for c, v, cut in
-                                         zip(found.classes, p, cuts, strict=True) if v >= cut]
+                    for name, cut in found.cuts.items():
+                        pairs = zip(found.classes, p >= np.array(cut), strict=True)
+                        row[name] = [c for c, there in pairs if there]
                     row.update(label=found.classes[best], confidence=float(p[best]),
                                probabilities=[float(v) for v in p],
                                **{n: float(v) for n, v in zip(found.axes, va, strict=True)}
@@ -133,8 +129,7 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
         from deepconnotation.evaluate import spreadsheet_safe
 
         fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes),
-                  *(["set"] if "conformal_cut" in found.config else []),
-                  *(["labels"] if found.multi_label else []), *found.axes, "reason"]  # fmt: skip
+                  *found.cuts, *found.axes, "reason"]  # fmt: skip
         out = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         out.writeheader()
 
@@ -142,7 +137,7 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
             numbers = [f"{v:.6f}" for v in row.get("probabilities", [])]
             cells = {f"p_{c}": v for c, v in zip(classes, numbers, strict=False)}
             rest = {k: v for k, v in row.items() if k != "probabilities"}
-            rest |= {k: " ".join(rest[k]) for k in ("set", "labels") if k in rest}
+            rest |= {k: " ".join(rest[k]) for k in found.cuts if k in rest}
             out.writerow({**rest, **cells, "file": spreadsheet_safe(row["file"])})
 
         return write

@@ -192,8 +192,8 @@ def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:
     figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)
     figure.subplots_adjust(bottom=0.22)
     alt = "Where the pictures stand on the circumplex, as rated and as predicted"
-    figures_ = table(["", *(k.upper() for k in affect.FIGURES), "pictures"], rows)
-    return words + figures_ + figure_image(figure, alt)
+    header = ["", *(k.upper() for k in affect.FIGURES), "pictures"]
+    return words + table(header, rows) + figure_image(figure, alt)
 
 
 def _curves(found: Run) -> str:

@@ -69,6 +69,13 @@ class Run:
         return self.config["settings"].get("multi_label", False)
 
     @property
+    def cuts(self) -> dict[str, float | list[float]]:
+        """From which probability on, or from which a class, classes are in a prediction's "set" or
+        among its "labels", as far as dev has chosen."""
+        named = {"set": "conformal_cut", "labels": "thresholds"}
+        return {name: self.config[key] for name, key in named.items() if key in self.config}
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """"valence" and "arousal" where the model tells them, else nothing."""
         told = self.config["settings"].get("affect", "none") != "none"

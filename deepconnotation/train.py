@@ -264,11 +264,11 @@ def make_trainer(
         config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
         affect=settings.affect != "none", **options(config["arch"], settings),
     )  # fmt: skip
-    begun = (found.path / "last" / "state.npz").exists()
-    if begun and config.get("folded"):
+    start = config["weights"]
+    if start and start.get("folded"):
         model = fold(model)
-    if config["weights"] and not begun:
-        model = _load_weights(model, config, found.classes)
+    if start and not (found.path / "last" / "state.npz").exists():
+        _load_weights(model, config, found.classes)
     teacher = config["teacher"]
     taught = _taught(teacher["folder"], train, found.classes) if teacher else None
     trainer = Trainer(found, model, settings, train, dev, taught, say)
@@ -333,27 +333,24 @@ def _taught(folder: str, train, classes: list[str]):
         raise UserError(f"{path}: does not fit the data set ({error})") from None
 
 
-def _load_weights(model, config: dict, classes: list[str]):
-    """Return the model with weights from ImageNet's or layer by layer from another run's model.
+def _load_weights(model, config: dict, classes: list[str]) -> None:
+    """Copy weights from ImageNet's or layer by layer from another run's model.
 
-    Sizes of pictures may differ. Batch normalisation is folded where it is in the other model. The
-    last layer is copied only where the classes are the same, in the same order.
+    Sizes of pictures may differ. The last layer is copied only where the classes are the same, in
+    the same order.
 
     Raises:
         UserError: when a layer is missing or has another shape.
     """
     from deepconnotation import run
-    from deepconnotation.models.fold import fold
     from deepconnotation.models.heads import AFFECT
 
     folder = config["weights"]["run"]
     if folder == IMAGENET or Path(folder).is_file():
         load_imagenet(config["arch"], model, folder)
-        return model
+        return
     source = run.load(folder)
     there = {layer.name: layer for layer in source.model.layers}
-    if config["weights"]["folded"]:
-        model = fold(model)
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     if source.classes != classes:
         print(f"--weights {folder} knows other classes: its last layer, 'logits', starts anew here")
@@ -366,7 +363,6 @@ def _load_weights(model, config: dict, classes: list[str]):
         if other is None or [tuple(w.shape) for w in other.weights] != shapes:
             raise UserError(f"--weights {folder}: its layer {layer.name!r} does not fit this model")
         layer.set_weights(other.get_weights())
-    return model
 
 
 if __name__ == "__main__":

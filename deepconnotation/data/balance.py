@@ -72,7 +72,7 @@ def reliability(table: pd.DataFrame) -> np.ndarray:
     Raises:
         UserError: when a row has no votes.
     """
-    votes = [pd.to_numeric(table[c], errors="coerce") for c in ("votes_for", "votes_against")]
+    votes = [manifest.numbers(table, c) for c in ("votes_for", "votes_against")]
     share = (votes[0] / (votes[0] + votes[1])).to_numpy(np.float32)
     if not np.isfinite(share).all():
         row = table.iloc[int(np.argmin(np.isfinite(share)))]

@@ -98,6 +98,11 @@ def read(dataset: str | Path) -> pd.DataFrame:
     return table.reindex(columns=[*dict.fromkeys((*COLUMNS, *table.columns))], fill_value="")
 
 
+def numbers(table: pd.DataFrame, column: str) -> pd.Series:
+    """Return float64 (rows,), a column as numbers; NaN where it is empty or not there."""
+    return pd.to_numeric(table.get(column, pd.Series("", table.index)), errors="coerce")
+
+
 def copies(table: pd.DataFrame) -> pd.Series:
     """Return bool (rows,): pictures that were made from another one, see `balance`."""
     return table.get("derived_from", pd.Series("", table.index)) != ""

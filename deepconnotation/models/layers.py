@@ -188,19 +188,22 @@ class Unit(layers.Layer):
         return tf.nn.relu(self.bn(x, training=training or statistics))
 
 
+def fractal_blocks(model: keras.Model) -> list[FractalBlock]:
+    """Return a model's layers that are fractals."""
+    return [layer for layer in model.layers if isinstance(layer, FractalBlock)]
+
+
 def settle(model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
     """Measure anew the statistics of FractalBlocks, as the net runs outside training.
 
     Each figure becomes the mean over the batches (Wu and Johnson 2021, arXiv 2105.07576, call it
-    precise batch normalisation). Models without such blocks are left alone.
+    precise batch normalisation).
 
     Args:
-        model: functional, from pictures.
+        model: with such blocks, from pictures.
         batches: float32 (batch, height, width, 3), 0..255, of training pictures.
     """
-    blocks = [layer for layer in model.layers if isinstance(layer, FractalBlock)]
-    if not blocks:
-        return
+    blocks = fractal_blocks(model)
     norms = [unit.bn for block in blocks for unit in block.units.values()]
     usual = [norm.momentum for norm in norms]
     share = tf.Variable(0.0, trainable=False)
