@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from deepconnotation import embed, ensemble, evaluate, run, train
+from deepconnotation.answer import outputs
 from deepconnotation.console import UserError
 from deepconnotation.data import prepare
+from deepconnotation.models import registry
 from deepconnotation.settings import Settings
 
 SETTINGS = {"epochs": 1, "batch": 16, "width": 4, "precision": "float32"}
@@ -41,6 +43,15 @@ def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
     evaluate.evaluate(found, toy_data, "dev")  # a loaded model, as on any other run
     with pytest.raises(UserError, match="has no embedding; embed its members"):
         embed.embed(str(found.path), toy_data, tmp_path / "embedded")
+
+
+def test_valence_is_told_only_where_all_members_tell_it():
+    plain, telling = (
+        registry.build("small_cnn", (32, 32, 3), 5, affect=affect) for affect in (False, True)
+    )
+    images = np.zeros((2, 32, 32, 3), np.float32)
+    logits, told = outputs(ensemble.average([plain, telling], [1.0, 1.0]), images, training=False)
+    assert logits.shape == (2, 5) and told.shape == (2, 0)
 
 
 def test_what_does_not_belong_together_is_refused(members, toy_source, toy_run, tmp_path):
