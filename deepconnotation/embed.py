@@ -13,6 +13,7 @@ command goes on when it is given again.
 """
 
 import argparse
+import difflib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="of an architecture; show_and_tell needs its frozen graph [imagenet]")  # fmt: skip
     add("--precision", choices=PRECISIONS, default="auto", help="auto takes bfloat16 where the "
         "processor has it [auto]")  # fmt: skip
+    add("--layer", default="embedding", help="whose output, averaged over the picture, is taken "
+        "[embedding]")  # fmt: skip
     add("--mlp", metavar="N,N", type=widths, default=CLASSIFIER_WIDTHS, help="units of the hidden "
         "layers of the classifier beside the probe [25,12]")  # fmt: skip
     return parser.parse_args(arguments)
@@ -49,7 +52,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     folder = Path(args.out)
-    embed(args.backbone, Path(args.data), folder, args.weights, args.precision)
+    embed(args.backbone, Path(args.data), folder, args.weights, args.precision, args.layer)
 
     from deepconnotation import affect, affect_probe, mlp, probe
     from deepconnotation.embeddings import Embeddings
@@ -61,7 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def embed(
-    backbone: str, dataset: Path, folder: Path, weights: str = "imagenet", precision: str = "auto"
+    backbone: str, dataset: Path, folder: Path, weights: str = "imagenet",
+    precision: str = "auto", layer: str = "embedding",
 ) -> None:  # fmt: skip
     """Write the embeddings of all pictures that are in a split.
 
@@ -70,6 +74,7 @@ def embed(
         weights: of an architecture: "imagenet", or a file of them.
         dataset: a prepared data set; the pictures are given to the backbone at its size.
         precision: as for `train`.
+        layer: whose output is taken.
         folder: gets ids.csv (id, split, group, label), embeddings.npy (float32, a row a line of
             ids.csv) and embed.json.
 
@@ -86,12 +91,12 @@ def embed(
     found = {s for s in manifest.read(dataset)["split"] if s}
     parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
     precision = backend.set_precision(precision)
-    model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights)
+    model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights, layer)
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
         "images": len(ids), "units": model.output_shape[-1], "weights": _digest(model),
-        "encoder": _described(backbone, weights), "precision": precision,
+        "encoder": _described(backbone, weights), "precision": precision, "layer": layer,
     }  # fmt: skip
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
     done = _done(folder, config)
@@ -122,12 +127,15 @@ def embed(
 
 def embedding_model(
     backbone: str, input_shape: tuple[int, int, int], grey: bool = False,
-    weights: str = "imagenet",
-) -> "keras.Model":
+    weights: str = "imagenet", layer: str = "embedding",
+) -> "keras.Model":  # fmt: skip
     """Return a model from pictures (batch, height, width, 3), 0..255, to (batch, units), float32.
 
+    A layer that gives maps (batch, height, width, units) is averaged over them.
+
     Raises:
-        UserError: when the backbone is unknown, has no weights, or takes pictures of another size.
+        UserError: when the backbone is unknown, has no weights or no such layer, or takes pictures
+            of another size.
     """
     from deepconnotation import run
     from deepconnotation.backend import keras
@@ -146,9 +154,16 @@ def embedding_model(
     else:
         raise UserError(f"{backbone}: neither a run folder nor an architecture "
                         f"({', '.join(ARCHITECTURES)})")  # fmt: skip
-    if "embedding" not in [layer.name for layer in model.layers]:
-        raise UserError(f"{backbone} has no embedding; embed its members")  # an ensemble
-    return keras.Model(model.input, model.get_layer("embedding").output)
+    names = [each.name for each in model.layers]
+    if layer not in names:
+        if layer == "embedding":
+            raise UserError(f"{backbone} has no embedding; embed its members")  # an ensemble
+        near = difflib.get_close_matches(layer, names, n=1, cutoff=0)[0]
+        raise UserError(f"--layer {layer}: {backbone} has none of that name; nearest: {near}")
+    output = model.get_layer(layer).output
+    if len(output.shape) == 4:
+        output = keras.layers.GlobalAveragePooling2D()(output)
+    return keras.Model(model.input, output)
 
 
 def _described(backbone: str, weights: str) -> str:
@@ -204,11 +219,11 @@ def _done(folder: Path, config: dict) -> int:
     if not path.exists():
         return 0
     earlier = json.loads(path.read_text("utf-8"))
-    for name in ("fingerprint", "weights", "precision"):  # paths may be written in many ways
+    for name in ("fingerprint", "weights", "precision", "layer"):  # paths may be written in many ways
         if earlier.get(name) != config[name]:
-            raise UserError(f"--out {folder} holds embeddings of {earlier.get('data')} by "
-                            f"{earlier.get('backbone')} in {earlier.get('precision')}; choose "
-                            "another folder")  # fmt: skip
+            what = (f"{earlier.get('data')} by {earlier.get('backbone')}, layer "
+                    f"{earlier.get('layer')}, in {earlier.get('precision')}")  # fmt: skip
+            raise UserError(f"--out {folder} holds embeddings of {what}; choose another folder")
     return earlier["done"] if (folder / "embeddings.npy").exists() else 0
 
 

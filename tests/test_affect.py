@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.svm import SVR
 from tools import command
 
 from deepconnotation import affect, affect_probe, ensemble, losses, run, train
@@ -175,6 +176,23 @@ def test_cross_validation_never_sees_a_group_and_stretches_to_the_true_spread():
     twice = np.concatenate([rng.normal(size=(100, 6))] * 2).astype(np.float32)
     told = affect_probe.cross_validate(twice, np.tile(noise, (2, 1)), np.tile(groups[:100], 2))
     assert np.corrcoef(told[:100, 0], noise[:, 0])[0, 1] < 0.4
+
+
+def test_several_encoders_share_a_mean_of_gaussian_kernels():
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(120, 7)).astype(np.float32)
+    values = np.tanh(rows[:, :2] + rng.normal(0, 0.2, (120, 2)))
+    groups, train, asked = np.arange(100), slice(0, 100), slice(100, 120)
+    told = affect_probe.fit_predict(rows[train], values[train], groups, rows[asked], (5, 2))
+
+    kernel = 0
+    for part in (rows[:, :5], rows[:, 5:]):
+        part = (part - part[train].mean(0)) / part[train].std(0)
+        part = part / np.linalg.norm(part, axis=1, keepdims=True)
+        kernel = kernel + np.exp(-((part[:, None] - part[None]) ** 2).sum(-1)) / 2
+    svr = SVR(kernel="precomputed", C=3.0, epsilon=0.05).fit(kernel[train, train], values[train, 0])
+    by_hand = svr.predict(kernel[asked, train])
+    assert np.corrcoef(told[:, 0], by_hand)[0, 1] > 0.9999  # but for the stretch
 
 
 def test_what_cannot_work_is_refused(toy_data, rated, tmp_path):

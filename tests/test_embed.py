@@ -39,6 +39,19 @@ def test_bfloat16_rounds_and_no_more(embedded, toy_run, toy_data, tmp_path):
         embed.embed(str(toy_run.path), toy_data, embedded, precision="mixed_bfloat16")
 
 
+def test_another_layer_is_averaged_over_the_picture(toy_run, toy_data, tmp_path):
+    name = next(la.name for la in reversed(toy_run.model.layers) if len(la.output.shape) == 4)
+    embed.embed(str(toy_run.path), toy_data, tmp_path, precision="float32", layer=name)
+    rows = embeddings.load(tmp_path)[1]
+    images = pipeline.load(toy_data, "train").images[:4]
+    maps = keras.Model(toy_run.model.input, toy_run.model.get_layer(name).output)
+    assert np.allclose(rows[:4], np.mean(maps(images), axis=(1, 2)), atol=1e-4)
+    with pytest.raises(UserError, match=f"nearest: {name}"):
+        embed.embed(str(toy_run.path), toy_data, tmp_path, layer=name + "x")
+    with pytest.raises(UserError, match=f"{name}.*choose another folder"):
+        embed.embed(str(toy_run.path), toy_data, tmp_path, precision="float32")
+
+
 def test_rows_are_the_models_embeddings_in_the_order_of_ids(embedded, toy_run, toy_data):
     ids, rows, config = embeddings.load(embedded)
     table = manifest.read(toy_data).set_index("id").loc[ids["id"]]
