@@ -219,7 +219,7 @@ def _done(folder: Path, config: dict) -> int:
     if not path.exists():
         return 0
     earlier = json.loads(path.read_text("utf-8"))
-    for name in ("fingerprint", "weights", "precision", "layer"):  # paths may be written in many ways
+    for name in ("fingerprint", "weights", "precision", "layer"):  # paths have many spellings
         if earlier.get(name) != config[name]:
             what = (f"{earlier.get('data')} by {earlier.get('backbone')}, layer "
                     f"{earlier.get('layer')}, in {earlier.get('precision')}")  # fmt: skip
