@@ -22,7 +22,7 @@ from deepconnotation.console import argument_parser, run_command
 from deepconnotation.data import pipeline
 from deepconnotation.fit import SETTLING
 from deepconnotation.models import fractal
-from deepconnotation.models.layers import settle
+from deepconnotation.models.layers import Settling
 from deepconnotation.settings import PRECISIONS
 
 PICTURES, BATCH = 1000, 100
@@ -53,13 +53,15 @@ def epoch_of(images: np.ndarray, labels: np.ndarray, faithful: bool):
         optimizer.apply(gradients, model.trainable_variables)
         return tf.reduce_mean(loss)
 
+    settle = Settling(model)
+
     def epoch() -> None:
         for start in range(0, PICTURES, BATCH):
             batch = tf.constant(images[start : start + BATCH].astype(np.float32))
             float(step(batch, tf.constant(labels[start : start + BATCH])))
         if not faithful:  # after an epoch, as in training
             firsts = (images[k * BATCH : (k + 1) * BATCH] for k in range(SETTLING))
-            settle(model, (tf.constant(batch.astype(np.float32)) for batch in firsts))
+            settle(tf.constant(batch.astype(np.float32)) for batch in firsts)
 
     return epoch
 

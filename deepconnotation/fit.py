@@ -29,7 +29,7 @@ from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.schedule import Plateau, learning_rate
 from deepconnotation.settings import Settings
 
-SETTLING = 4  # batches from which statistics are measured after an epoch
+SETTLING = 2  # batches from which statistics are measured after an epoch
 PLATEAU_FACTOR = math.sqrt(0.1)  # the original's ReduceLROnPlateau
 
 
@@ -204,6 +204,7 @@ class Trainer:
             tf.TensorSpec((2,), tf.int64),
         )
         self.average = WeightAverage(model, settings.ema)
+        self.settling = layers.Settling(model)
         #: each is called with every epoch's row of history.csv
         self.watchers: list[Callable[[pd.Series], None]] = []
         self._head_step, self._step = (
@@ -313,11 +314,10 @@ class Trainer:
 
     def _settle(self) -> None:
         """Let batch normalisation see how the net answers, where training is too unlike it."""
-        if not layers.fractal_blocks(self.model):
-            return
-        order = epoch_order(self.train_split.labels, self.settings.seed, self.progress.epoch)
-        order = order[: SETTLING * self.settings.batch]
-        layers.settle(self.model, (images for images, _ in self._batches(order)))
+        if self.settling.needed:
+            order = epoch_order(self.train_split.labels, self.settings.seed, self.progress.epoch)
+            order = order[: SETTLING * self.settings.batch]
+            self.settling(images for images, _ in self._batches(order))
 
     def _evaluate(self) -> tuple[dict[str, float], dict]:
         """Return the dev split's figures, and what it chooses beside the epoch."""

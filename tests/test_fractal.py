@@ -7,7 +7,7 @@ import pytest
 
 from deepconnotation.backend import keras, tf
 from deepconnotation.models import fractal
-from deepconnotation.models.layers import LOCAL, FractalBlock, GlobalPath, settle
+from deepconnotation.models.layers import LOCAL, FractalBlock, GlobalPath, Settling
 
 COLUMN = {LOCAL: "local", 0: "shallowest", 1: "middle", 2: "deepest"}
 
@@ -132,7 +132,8 @@ def test_settled_statistics_are_those_of_all_paths_without_dropout():
     batches = [rng.uniform(0, 255, (8, 16, 16, 3)).astype(np.float32) for _ in range(3)]
     for batch in batches:
         model(batch, training=True)  # leaves statistics of other paths behind
-    settle(model, batches)
+    settle = Settling(model)
+    settle(batches)
     first = model.get_layer("block1").units
     mean, variance = np.zeros(4), np.zeros(4)
     for batch in batches:
@@ -140,7 +141,7 @@ def test_settled_statistics_are_those_of_all_paths_without_dropout():
         mean, variance = mean + x.mean((0, 1, 2)) / 3, variance + x.var((0, 1, 2)) / 3
     assert np.allclose(first[0, 4].bn.moving_mean, mean, atol=1e-4)
     assert np.allclose(first[0, 4].bn.moving_variance, variance, rtol=1e-4)
-    settle(model, batches[:1])  # then every unit normalises this batch to mean 0 and variance 1
+    settle(batches[:1])  # then every unit normalises this batch to mean 0 and variance 1
     seen = {}
     for name in ("block1", "block2"):
         for key, unit in model.get_layer(name).units.items():

@@ -49,7 +49,7 @@ class FractalBlock(layers.Layer):
     In training a join draws, for every batch, which of its inputs live: each with probability
     1 - drop_path and at least one (local), or only the column that `GlobalPath` has drawn. What no
     live path needs is not computed. What joins see then has another variance than the mean of all
-    columns has, so that the statistics of training mislead outside it: see `settle`.
+    columns has, so that the statistics of training mislead outside it: see `Settling`.
 
     Args:
         filters: of every convolution.
@@ -188,39 +188,44 @@ class Unit(layers.Layer):
         return tf.nn.relu(self.bn(x, training=training or statistics))
 
 
-def fractal_blocks(model: keras.Model) -> list[FractalBlock]:
-    """Return a model's layers that are fractals."""
-    return [layer for layer in model.layers if isinstance(layer, FractalBlock)]
-
-
-def settle(model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
-    """Measure anew the statistics of FractalBlocks, as the net runs outside training.
+class Settling:
+    """Measures anew the statistics of FractalBlocks, as the net runs outside training.
 
     Each figure becomes the mean over the batches (Wu and Johnson 2021, arXiv 2105.07576, call it
-    precise batch normalisation).
+    precise batch normalisation). Kept from epoch to epoch, because tracing takes seconds.
 
-    Args:
-        model: with such blocks, from pictures.
-        batches: float32 (batch, height, width, 3), 0..255, of training pictures.
+    Attributes:
+        needed: whether the model has such blocks.
     """
-    blocks = fractal_blocks(model)
-    norms = [unit.bn for block in blocks for unit in block.units.values()]
-    usual = [norm.momentum for norm in norms]
-    share = tf.Variable(0.0, trainable=False)
-    see = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    try:
-        for norm in norms:
-            norm.momentum = share
-        for block in blocks:
-            block.settling = True
-        for number, images in enumerate(batches):
-            share.assign(number / (number + 1))
-            see(images)
-    finally:
-        for block in blocks:
-            block.settling = False
-        for norm, momentum in zip(norms, usual, strict=True):
-            norm.momentum = momentum
+
+    def __init__(self, model: keras.Model):
+        """Prepare for a model that takes pictures."""
+        self._blocks = [layer for layer in model.layers if isinstance(layer, FractalBlock)]
+        self._norms = [unit.bn for block in self._blocks for unit in block.units.values()]
+        self._share = tf.Variable(0.0, trainable=False)
+        self._see = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+        self.needed = bool(self._blocks)
+
+    def __call__(self, batches: Iterable[tf.Tensor]) -> None:
+        """Measure.
+
+        Args:
+            batches: float32 (batch, height, width, 3), 0..255, of training pictures.
+        """
+        usual = [norm.momentum for norm in self._norms]
+        try:
+            for norm in self._norms:
+                norm.momentum = self._share
+            for block in self._blocks:
+                block.settling = True
+            for number, images in enumerate(batches):
+                self._share.assign(number / (number + 1))
+                self._see(images)
+        finally:
+            for block in self._blocks:
+                block.settling = False
+            for norm, momentum in zip(self._norms, usual, strict=True):
+                norm.momentum = momentum
 
 
 def _compute_if(needed, unit: Unit, x):
