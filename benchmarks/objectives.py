@@ -12,8 +12,9 @@ not repeated. Prints mean and standard deviation over the seeds of figures on th
 import json
 from pathlib import Path
 
-from seeds import PREPARE, RECIPES, make, mean_and_spread, train
+from seeds import PREPARE, RECIPES, make, train
 
+from deepconnotation.compare import mean_and_spread
 from deepconnotation.console import argument_parser, run_command
 
 HEAD = (

@@ -8,17 +8,14 @@ are not there yet, and trains one run a seed into snapshots/. Finished runs are 
 interrupted ones go on, so the command can be stopped and given again.
 """
 
-import json
 import os
 import shlex
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-from deepconnotation import run
+from deepconnotation import compare
 from deepconnotation.console import argument_parser, run_command
-from deepconnotation.metrics import SCALARS
 
 DATA = Path(os.environ.get("DEEPCONNOTATION_DATA", "../shared/data"))
 
@@ -125,9 +122,10 @@ def main() -> None:
     args = parser.parse_args()
     before, training = RECIPES[args.recipe]
     make(before)
-    for seed in args.seeds:
-        train(Path(f"snapshots/{args.recipe}-s{seed}"), seed, training)
-    print(summary(args.recipe, args.seeds))
+    folders = [f"snapshots/{args.recipe}-s{seed}" for seed in args.seeds]
+    for folder, seed in zip(folders, args.seeds, strict=True):
+        train(Path(folder), seed, training)
+    print(compare.as_markdown(compare.load(folders)))
 
 
 def make(before: dict[str, str]) -> None:
@@ -155,34 +153,6 @@ def finish(folder: Path, words: list[str]) -> None:
 
 def python(*words: str) -> None:
     subprocess.run([sys.executable, *words], check=True)
-
-
-def mean_and_spread(values: list[float]) -> str:
-    """Return mean and standard deviation, as tables show them."""
-    spread = statistics.stdev(values) if len(values) > 1 else 0
-    return f"{statistics.mean(values):.3f} ± {spread:.3f}"
-
-
-def summary(recipe: str, seeds: list[int]) -> str:
-    """Return a Markdown table: a row a seed with its interval, then mean and spread."""
-    header = "| run | accuracy | balanced accuracy | macro F1 | training |"
-    lines = [header, "|---|---|---|---|---|"]
-    values: dict[str, list[float]] = {name: [] for name in SCALARS}
-    for seed in seeds:
-        folder = Path(f"snapshots/{recipe}-s{seed}")
-        figures = json.loads((folder / "metrics.json").read_text("utf-8"))
-        cells = []
-        for name in SCALARS:
-            f = figures[name]
-            values[name].append(f["value"])
-            cells.append(f"{f['value']:.3f} ({f['low']:.3f}-{f['high']:.3f})")
-        minutes = run.load(folder).config["train_seconds"] / 60
-        lines.append(f"| seed {seed} | {' | '.join(cells)} | {minutes:.1f} min |")
-    spread = [mean_and_spread(v) for v in values.values()]
-    majority = [f"{figures[name]['majority']:.3f}" for name in SCALARS]
-    lines.append(f"| mean ± s.d. | {' | '.join(spread)} | |")
-    lines.append(f"| majority | {' | '.join(majority)} | |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     python data_tools/split.py data/fi --fractions 80/10/10 --seed 0
     python data_tools/split.py data/faces --fractions 60/40
     python data_tools/split.py data/fi32 --like data/fi128
+    python data_tools/split.py data/faces --hold-out contributor=user3
 
 Classes keep their shares; no person (the manifest's `group`) and no near-duplicate crosses from one
 split to another. Prints the class counts.
@@ -28,6 +29,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     how.add_argument("--fractions", default="80/10/10", help="train/dev/test, or train/test "
                      "(default 80/10/10)")  # fmt: skip
     how.add_argument("--like", metavar="OTHER", help="prepared data set whose split is taken over")
+    how.add_argument("--hold-out", metavar="COLUMN=VALUE", help="test on these pictures, and on "
+                     "others of the same people; the rest is train and dev, 90/10")  # fmt: skip
     add("--seed", type=int, default=0, help="of the order of equal groups (default 0)")
     add("--allow-missing", action="store_true", help="accept a split without some class")
     return parser.parse_args(arguments)
@@ -41,6 +44,11 @@ def main() -> None:
     if args.like:
         table = split.like(table, manifest.read(args.like), args.like)
         splits, words = None, manifest.read_info(args.like).split
+    elif args.hold_out:
+        table = prepare.resplit(Path(args.dataset), table, split.TRAIN_AND_DEV, args.seed)
+        table = split.hold_out(table, args.hold_out)
+        splits = manifest.SPLITS
+        words = f"{args.hold_out} held out for test, the rest 90/10 at seed {args.seed}"
     else:
         splits = split.parse_fractions(args.fractions)
         table = prepare.resplit(Path(args.dataset), table, splits, args.seed)

@@ -26,12 +26,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from deepconnotation.evaluate import evaluate
+    from deepconnotation.evaluate import Part, evaluate
 
     args = parse(arguments)
     found = ensemble([run.load(folder) for folder in args.runs], Path(args.run))
     data = found.config["data"]
-    evaluate(found, Path(data["path"]), "test" if "test" in data["counts"] else "dev")
+    evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
 
 
 def ensemble(members: list[run.Run], folder: Path) -> run.Run:

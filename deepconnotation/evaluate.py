@@ -1,17 +1,24 @@
-"""Evaluate a run on a split of a prepared data set.
+"""Evaluate a run on a split of a prepared data set, or compare several runs.
 
     python -m deepconnotation.evaluate snapshots/faces
-    python -m deepconnotation.evaluate snapshots/faces --split dev
+    python -m deepconnotation.evaluate snapshots/faces --split dev --by contributor
+    python -m deepconnotation.evaluate snapshots/faces --without contributor=user3
+    python -m deepconnotation.evaluate snapshots/faces --data data/fer --shared
     python -m deepconnotation.evaluate snapshots/fi --merge anger+fear
+    python -m deepconnotation.evaluate snapshots/faces-s0 snapshots/faces-s1 snapshots/other
 
 Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
-predictions.csv and report.html into the run folder (for another split than test, or with classes
-merged, metrics-WHAT.json and predictions-WHAT.csv).
+predictions.csv and report.html into the run folder (for another split, data set or choice of
+pictures or classes metrics-WHAT.json and predictions-WHAT.csv). Of several runs, evaluated before
+on the same pictures, it prints mean and spread, and what differs from the first beyond chance
+(paired bootstrap, McNemar's test).
 """
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,35 +34,76 @@ if TYPE_CHECKING:
 BATCH = 256
 
 
+@dataclass(frozen=True)
+class Part:
+    """Which pictures and classes of a data set are evaluated.
+
+    Attributes:
+        split: "train", "dev" or "test".
+        merges: classes to be taken for one; their probabilities are added.
+        without: conditions COLUMN=VALUE on pictures that are left out.
+        shared: take only classes that both the run and the data set know; the others' probabilities
+            are dropped, and their pictures left out.
+    """
+
+    split: str = "test"
+    merges: Sequence[str] = ()
+    without: Sequence[str] = ()
+    shared: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        """What names its files; nothing for the whole test split."""
+        return [*([] if self.split == "test" else [self.split]), *self.merges,
+                *(f"without {each}" for each in self.without),
+                *(["shared"] if self.shared else [])]  # fmt: skip
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__, prog="python -m deepconnotation.evaluate")
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder of the run")
+    add("runs", metavar="RUN", nargs="+", help="folder of the run; several are compared")
     add("--data", metavar="DIR", help="prepared data set (default: the one of the run)")
     add("--split", default="test", choices=("train", "dev", "test"), help="default test")
     add("--merge", metavar="A+B", action="append", default=[], help="take classes for one, like "
         "anger+fear; may be repeated")  # fmt: skip
+    add("--without", metavar="COLUMN=VALUE", action="append", default=[], help="leave out pictures "
+        "of which the manifest says so; may be repeated")  # fmt: skip
+    add("--shared", action="store_true", help="of a data set with other classes: take those that "
+        "both know")  # fmt: skip
+    add("--by", metavar="COLUMN", action="append", default=[], help="figures for each value of a "
+        "column of the manifest, or by size or sharpness; may be repeated")  # fmt: skip
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    found = run.load(args.run)
+    part = Part(args.split, args.merge, args.without, args.shared)
+    if len(args.runs) > 1:
+        from deepconnotation import compare
+
+        if args.data or args.by or part != Part(args.split, [], []):
+            raise UserError("several runs are compared on what they were evaluated on before; only "
+                            "--split goes with them")  # fmt: skip
+        print(compare.as_markdown(compare.load(args.runs, _suffix(part.words))))
+        return
+    found = run.load(args.runs[0])
     if found.config["state"] == "diverged":
-        raise UserError(f"{args.run} diverged ({found.config['diverged']}); it has no score")
-    evaluate(found, Path(args.data or found.config["data"]["path"]), args.split, args.merge)
+        raise UserError(f"{found.path} diverged ({found.config['diverged']}); it has no score")
+    evaluate(found, Path(args.data or found.config["data"]["path"]), part, args.by)
 
 
 def evaluate(
-    found: run.Run, dataset: Path, split: str = "test", merges: Sequence[str] = ()
-) -> dict:
-    """Predict a whole split, print and write the figures.
+    found: run.Run, dataset: Path, what: Part = Part(), by: Sequence[str] = ()
+) -> dict:  # fmt: skip
+    """Predict a split, print and write the figures.
 
     Args:
         found: a run with a model.
-        dataset: a prepared data set with the run's classes and picture size.
-        split: "train", "dev" or "test".
-        merges: classes to be taken for one; their probabilities are added.
+        dataset: a prepared data set with the run's picture size, and its classes unless
+            `what.shared`.
+        what: which pictures and classes.
+        by: columns for each of whose values figures are printed.
 
     Returns:
         What metrics.json holds: `metrics.summarise`'s figures, split, data set and date.
@@ -63,20 +111,18 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
-    from deepconnotation import affect, multilabel
-    from deepconnotation.data import manifest, pipeline
+    from deepconnotation import affect, multilabel, slices
+    from deepconnotation.data import manifest
 
-    _check_fit(found, manifest.read_info(dataset), dataset)
-    if found.multi_label and merges:
-        raise UserError("--merge: probabilities of several labels cannot be added")
-    classes = emotions.merged(found.classes, merges)
-    part = pipeline.load(dataset, split, classes)
+    if found.multi_label and (what.merges or what.shared):
+        raise UserError("--merge and --shared: probabilities of several labels cannot be added")
+    part, classes, left_out = _load(found, dataset, what)
     probabilities, told = predict_split(found, part)
-    probabilities = _merge(probabilities, found, classes)
-    groups = part.table["group"].tolist()
+    probabilities = _into(probabilities, found, classes)
+    groups, fingerprint = part.table["group"].tolist(), manifest.fingerprint(dataset)
     summary = summarise(
-        part.labels, probabilities, classes, _majority(found, classes), groups, split=split,
-        data=str(dataset), fingerprint=manifest.fingerprint(dataset),
+        part.labels, probabilities, classes, _majority(found, classes), groups, split=what.split,
+        data=str(dataset), fingerprint=fingerprint, left_out=left_out,
         drawn=found.config["data"]["drawn"],
     )  # fmt: skip
     if told.size:
@@ -86,19 +132,76 @@ def evaluate(
         summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
     else:
         summary |= _of_distributions(found, part, classes, probabilities)
-    suffix = "".join(f"-{word}" for word in (*([] if split == "test" else [split]), *merges))
-    write_atomic(found.path / f"metrics{suffix}.json", json.dumps(summary, indent=2) + "\n")
+    predicted = probabilities.argmax(axis=1)
+    summary["slices"] = slices.summarise(
+        part, predicted, classes, by or slices.by_default(part.table)
+    )
+    own = fingerprint == found.config["data"]["fingerprint"]
+    words = [*([] if own else [dataset.name]), *what.words]
+    write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
     table = part.table[["id", "source", "group", "label"]]
-    table = prediction_table(table, probabilities, classes)
+    table = prediction_table(table.assign(label=[classes[i] for i in part.labels]), probabilities,
+                             classes)  # fmt: skip
     if told.size:
         table[list(affect.NAMES)] = told.round(6)
-    write_atomic(found.path / f"predictions{suffix}.csv", table.to_csv(index=False))
+    write_atomic(found.path / f"predictions{_suffix(words)}.csv", table.to_csv(index=False))
     print(as_text(summary))
-    if not merges and (split == "test" or not (found.path / "metrics.json").exists()):
+    if by:
+        print(slices.as_text(summary["slices"]))
+    if not words or (words == [what.split] and not (found.path / "metrics.json").exists()):
         from deepconnotation import report
 
         print(f"report: {report.write(found, summary, part, probabilities, told)}")
     return summary
+
+
+def _suffix(words: Sequence[str]) -> str:
+    return "".join("-" + re.sub(r"[^\w.+=]", "_", word) for word in words)
+
+
+def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str], dict[str, int]]:
+    """Return the pictures, the classes that their labels number, and how many pictures were left
+    out for which reason."""
+    import numpy as np
+
+    from deepconnotation.data import manifest, pipeline, split
+
+    info = manifest.read_info(dataset)
+    _check_fit(found, info, dataset, what.shared)
+    classes = emotions.merged(found.classes, what.merges)
+    part = pipeline.load(dataset, what.split, None if what.shared else classes)
+    if what.shared:
+        classes = _shared(classes, info.classes, dataset)
+    keep, left_out = np.ones(len(part.labels), bool), {}
+
+    def leave_out(gone: np.ndarray, reason: str) -> None:
+        if (keep & gone).any():
+            left_out[reason] = int((keep & gone).sum())
+            keep[gone] = False
+
+    for each in what.without:
+        leave_out(split.matches(part.table, each, "--without").to_numpy(), each)
+    if what.shared:
+        known = emotions.places(classes)
+        for label in dict.fromkeys(part.table["label"]):
+            if label not in known:
+                leave_out((part.table["label"] == label).to_numpy(), f"label {label}")
+    if not keep.any():
+        raise UserError(f"{dataset}: no picture of {what.split} would be left")
+    if what.shared or left_out:
+        table = part.table[keep].reset_index(drop=True)
+        labels = np.array(emotions.numbered(table["label"], classes), np.int64)
+        part = pipeline.Split(table, part.images if keep.all() else part.images[keep], labels)
+    return part, classes, left_out
+
+
+def _shared(classes: Sequence[str], theirs: Sequence[str], dataset: Path) -> list[str]:
+    """Return the classes that a data set has, too, under the same name or as a member."""
+    found = [c for c in classes if set(c.split("+")) & set(theirs)]
+    if len(found) < 2:
+        raise UserError(f"--shared: {dataset} has the classes {', '.join(theirs)}; fewer than two "
+                        f"are among {', '.join(classes)}")  # fmt: skip
+    return found
 
 
 def _of_distributions(
@@ -121,11 +224,12 @@ def _of_distributions(
     return figures
 
 
-def _check_fit(found: run.Run, info, dataset: Path) -> None:
-    if emotions.merged(info.classes, found.config.get("merge", [])) != found.classes:
+def _check_fit(found: run.Run, info, dataset: Path, shared: bool) -> None:
+    theirs = emotions.merged(info.classes, found.config.get("merge", []) if not shared else [])
+    if theirs != found.classes and not shared:
         raise UserError(
             f"{dataset} has the classes {', '.join(info.classes)}; {found.path} was trained on "
-            f"{', '.join(found.classes)}"
+            f"{', '.join(found.classes)}: --shared takes those that both know"
         )
     if (info.height, info.width) != found.size:
         raise UserError(
@@ -134,18 +238,30 @@ def _check_fit(found: run.Run, info, dataset: Path) -> None:
         )
 
 
-def _merge(probabilities: "np.ndarray", found: run.Run, classes: list[str]) -> "np.ndarray":
-    """Return (n, merged classes), the sums of their members' probabilities."""
+def _into(probabilities: "np.ndarray", found: run.Run, classes: list[str]) -> "np.ndarray":
+    """Return (n, classes) for classes that are merged from the run's, or some of them."""
     import numpy as np
 
-    into = np.eye(len(classes), dtype=np.float32)[emotions.numbered(found.classes, classes)]
-    return probabilities @ into
+    if classes == found.classes:
+        return probabilities
+    known = emotions.places(classes)
+    into = np.zeros((len(found.classes), len(classes)), np.float32)
+    for row, name in enumerate(found.classes):
+        place = known.get(name, known.get(name.partition("+")[0]))
+        if place is not None:
+            into[row, place] = 1
+    probabilities = probabilities @ into
+    return probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
 
 
 def _majority(found: run.Run, classes: list[str]) -> int:
+    """Return the commonest of some classes in the run's training split."""
     counts, totals = found.config["data"]["counts"]["train"], [0] * len(classes)
-    for place, count in zip(emotions.numbered(counts, classes), counts.values(), strict=True):
-        totals[place] += count
+    known = emotions.places(classes)
+    for name, count in counts.items():
+        place = known.get(name, known.get(name.partition("+")[0]))
+        if place is not None:
+            totals[place] += count
     return totals.index(max(totals))
 
 
@@ -200,6 +316,9 @@ def as_text(summary: dict) -> str:
 
     lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
              f"{summary['majority_class']}"]  # fmt: skip
+    if summary.get("left_out"):
+        reasons = ", ".join(f"{n} ({why})" for why, n in summary["left_out"].items())
+        lines.append(f"left out: {reasons}")
     if summary["drawn"]:
         lines.append("drawn pictures: not an emotion result")
     lines.append(f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}")

@@ -74,7 +74,7 @@ def summarise(
     matrix = confusion_matrix(labels, predicted, len(classes))
     baseline = confusion_matrix(labels, np.full_like(labels, majority), len(classes))
     values, baselines = scalars(matrix), scalars(baseline)
-    draws = scalars(_resampled(labels, predicted, len(classes), groups, seed))
+    draws = scalars(resampled(labels, predicted, len(classes), groups, seed))
     summary: dict = {"images": len(labels)}
     for name in SCALARS:
         low, high = interval(draws[name])
@@ -141,11 +141,21 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled(
-    labels: np.ndarray, predicted: np.ndarray, classes: int, groups: Sequence[str] | None,
-    seed: int,
+def resampled(
+    labels: np.ndarray, predicted: np.ndarray, classes: int, groups: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """Return confusion matrices (RESAMPLES, classes, classes) of groups drawn with replacement."""
+    """Return the bootstrap's draws: confusion matrices (RESAMPLES, classes, classes).
+
+    Equal pictures, groups and seed give equal draws, so that two classifiers can be paired.
+
+    Args:
+        labels: int (n,), true classes.
+        predicted: int (n,).
+        classes: their number.
+        groups: see `summarise`.
+        seed: of the draws.
+    """
     owner, weights = draw_groups([""] * len(labels) if groups is None else groups, seed)
     cells = np.zeros((weights.shape[1], classes**2))
     np.add.at(cells, (owner, labels * classes + predicted), 1)

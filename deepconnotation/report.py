@@ -49,6 +49,7 @@ def write(
         *([section("Calibration", _calibration(summary, probabilities, part.labels))]
           if "calibration" in summary else []),
         *([section("Valence and arousal", _circumplex(summary, part, told))] if told.size else []),
+        section("Groups", _groups(summary)),
         section("Training", _curves(found)),
         section("Model", _model(found)),
         section("Most confident errors", _errors(part, probabilities, found.classes)),
@@ -194,6 +195,23 @@ def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:
     alt = "Where the pictures stand on the circumplex, as rated and as predicted"
     header = ["", *(k.upper() for k in affect.FIGURES), "pictures"]
     return words + table(header, rows) + figure_image(figure, alt)
+
+
+def _groups(summary: dict) -> str:
+    words = ("<p>Where a group does much worse, the figures above do not hold for it; where always "
+             "answering its commonest class does nearly as well, the model may have learned the "
+             "group instead of the emotion.</p>")  # fmt: skip
+    header = ["", "pictures", "accuracy", "balanced accuracy", "its commonest class"]
+    tables = []
+    for name, rows in summary["slices"].items():
+        cells = [
+            [row["value"], row["images"], *(
+                f"{number(f['value'])} ({number(f['low'])} to {number(f['high'])})"
+                for f in (row["accuracy"], row["balanced_accuracy"])
+            ), number(row["commonest"])] for row in rows
+        ]  # fmt: skip
+        tables.append(f"<h3>By {escape(name)}</h3>{table(header, cells)}")
+    return words + "".join(tables)
 
 
 def _curves(found: Run) -> str:

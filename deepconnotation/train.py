@@ -285,7 +285,7 @@ def make_trainer(
 
 
 def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
-    from deepconnotation.evaluate import evaluate
+    from deepconnotation.evaluate import Part, evaluate
     from deepconnotation.fit import Diverged
 
     found = trainer.run
@@ -300,7 +300,7 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
               f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
         return DIVERGED
     data = found.config["data"]
-    evaluate(found, Path(data["path"]), "test" if "test" in data["counts"] else "dev")
+    evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
     return 0
 
 

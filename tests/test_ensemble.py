@@ -40,7 +40,7 @@ def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
     assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
     assert (found.path / "report.html").exists()
     assert found.config["members"] == [str(m.path) for m in members]
-    evaluate.evaluate(found, toy_data, "dev")  # a loaded model, as on any other run
+    evaluate.evaluate(found, toy_data, evaluate.Part("dev"))  # a loaded model, as on any other run
     with pytest.raises(UserError, match="has no embedding; embed its members"):
         embed.embed(str(found.path), toy_data, tmp_path / "embedded")
 

@@ -165,7 +165,7 @@ def test_classes_merged_in_training(toy_data, tmp_path):
     hits = [p == y or y in p.split("+")
             for p, y in zip(table["predicted"], table["label"], strict=True)]  # fmt: skip
     assert figures["accuracy"]["value"] == np.mean(hits)
-    evaluate.evaluate(found, toy_data, merges=["anger+sadness"])
+    evaluate.evaluate(found, toy_data, evaluate.Part(merges=["anger+sadness"]))
     assert (tmp_path / "run/metrics-anger+sadness.json").exists()
     with pytest.raises(UserError, match="merge 'anger': expected two or more classes"):
         train.start("resnet18", toy_data, tmp_path / "b", settings, merges=["anger"])

@@ -94,7 +94,7 @@ def _measure_one(path: str) -> tuple[Row, Image.Image]:
     row.update(width=picture.width, height=picture.height, mode=picture.mode)
     if picture.image.mode == "RGB" and _spread(picture.image) < GREY_LEVELS:
         row["mode"] = f"grey {picture.mode}"
-    row["sharpness"] = round(_sharpness(np.asarray(picture.image.convert("L"), np.float32)), 3)
+    row["sharpness"] = round(sharpness(np.asarray(picture.image.convert("L"), np.float32)), 3)
     return row, duplicates.thumbnail(picture.image)
 
 
@@ -105,8 +105,12 @@ def _spread(image: Image.Image) -> float:
     return sum(ImageStat.Stat(ImageChops.difference(a, b)).mean[0] for a, b in pairs)
 
 
-def _sharpness(grey: np.ndarray) -> float:
-    """Return log10 of the variance of the Laplacian (Pech-Pacheco et al. 2000)."""
+def sharpness(grey: np.ndarray) -> float:
+    """Return log10 of the variance of the Laplacian, plus 1 (Pech-Pacheco et al. 2000).
+
+    Args:
+        grey: float32 (height, width), 0..255.
+    """
     inner = grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float(np.log10((around - 4 * inner).var() + 1))

@@ -8,6 +8,9 @@ import pandas as pd
 from deepconnotation.console import UserError
 from deepconnotation.data.manifest import SPLITS
 
+#: fractions of the pictures that are not held out
+TRAIN_AND_DEV = {"train": 0.9, "dev": 0.1}
+
 
 def parse_fractions(text: str) -> dict[str, float]:
     """Read "80/10/10" as train/dev/test, "60/40" as train/test.
@@ -97,6 +100,48 @@ def like(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
                         )  # fmt: skip
     found = there.loc[here]
     return table.assign(split=found["split"].array, group=found["group"].array)
+
+
+def hold_out(table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    """Return a manifest in which the pictures of one kind are the test split.
+
+    Others of their groups go with them, so that nobody crosses.
+
+    Args:
+        table: a manifest whose groups are up to date, without a test split.
+        condition: COLUMN=VALUE.
+
+    Raises:
+        UserError: when it fits no picture, or all.
+    """
+    held = matches(table, condition, "--hold-out")
+    groups = set(table["group"][held]) - {""}
+    held |= table["group"].isin(groups)
+    if held.all():
+        raise UserError(f"--hold-out {condition}: nothing would be left to learn from")
+    return table.assign(split=table["split"].mask(held, "test"))
+
+
+def matches(table: pd.DataFrame, condition: str, flag: str) -> pd.Series:
+    """Return bool (rows,): the pictures that a condition on a column holds for.
+
+    Args:
+        table: a manifest.
+        condition: COLUMN=VALUE.
+        flag: that it was given by, for the message.
+
+    Raises:
+        UserError: when there is no such column, or no such value in it.
+    """
+    column, _, value = condition.partition("=")
+    if column not in table:
+        raise UserError(f"{flag} {condition}: no column {column!r}; expected COLUMN=VALUE with one "
+                        f"of {', '.join(table)}")  # fmt: skip
+    found = table[column] == value
+    if not found.any():
+        known = table[column].value_counts().index[:8]
+        raise UserError(f"{flag} {condition}: no picture has that; {column} is {', '.join(known)}")
+    return found
 
 
 def class_counts(
