@@ -3,12 +3,13 @@
 import base64
 import html
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-THUMBNAIL = 96  # pixels
+THUMBNAIL, STRIP = 96, 160  # pixels
 
 STYLE = """
 :root { color-scheme: light; }
@@ -33,6 +34,9 @@ pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
           font: 12px/1.3 system-ui, sans-serif; }
 .gallery figure { margin: 0; break-inside: avoid; }
 .gallery img { width: 96px; height: 96px; image-rendering: auto; }
+.strip { display: inline-block; margin: 0 1rem 1rem 0; break-inside: avoid;
+         font: 12px/1.3 system-ui, sans-serif; }
+.strip img { width: min(160px, 31%); margin-right: 4px; }
 @media print { body { max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
 """
 
@@ -101,9 +105,24 @@ def gallery(pictures: list[tuple[np.ndarray, str, str]]) -> str:
     return f'<div class="gallery">{"".join(cells)}</div>'
 
 
-def _thumbnail(pixels: np.ndarray) -> str:
+def strip(pictures: Sequence[np.ndarray], titles: Sequence[str], words: str) -> str:
+    """Return pictures of one thing in a row, with words below them.
+
+    Args:
+        pictures: uint8 (height, width, 3), RGB.
+        titles: of each.
+        words: about all of them.
+    """
+    images = "".join(
+        f'<img alt="{escape(title)} of {escape(words)}" src="{_thumbnail(pixels, STRIP)}">'
+        for pixels, title in zip(pictures, titles, strict=True)
+    )
+    return f'<figure class="strip">{images}<figcaption>{escape(words)}</figcaption></figure>'
+
+
+def _thumbnail(pixels: np.ndarray, side: int = THUMBNAIL) -> str:
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+    image = image.resize((side, side), Image.Resampling.BICUBIC)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

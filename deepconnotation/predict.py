@@ -87,9 +87,9 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
     answer = answers(found.model, found.test_flip, found.multi_label, found.temperature)
     paths = iter(paths)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
+        ahead = pool.map(lambda p: read_picture(p, found.size), list(islice(paths, BATCH)))
         while rows := list(ahead):
-            ahead = pool.map(lambda p: _read(p, found.size), list(islice(paths, BATCH)))
+            ahead = pool.map(lambda p: read_picture(p, found.size), list(islice(paths, BATCH)))
             good = [row for row in rows if row["status"] == "ok"]
             if good:
                 images = np.stack([row.pop("pixels") for row in good])
@@ -106,7 +106,8 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
             yield from rows
 
 
-def _read(path: Path, size: tuple[int, int]) -> dict:
+def read_picture(path: Path, size: tuple[int, int]) -> dict:
+    """Return a row with "file", "status" and "pixels" (uint8, of the size) or "reason"."""
     from deepconnotation.data.decode import Rejected, decode, is_clutter
 
     row = {"file": str(path)}

@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-from deepconnotation import affect
+from deepconnotation import affect, heatmap
 from deepconnotation.console import write_atomic
 from deepconnotation.data.pipeline import Split
 from deepconnotation.distribution import FIGURES
 from deepconnotation.metrics import GEOMETRY, SCALARS
 from deepconnotation.models import figure
 from deepconnotation.multilabel import FIGURES as SEVERAL
-from deepconnotation.page import escape, figure_image, gallery, number, page, section, table
+from deepconnotation.page import escape, figure_image, number, page, section, strip, table
 from deepconnotation.run import Run
 
-ERRORS = 24
+RIGHT, ERRORS = 8, 16
 BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
 
 
@@ -52,7 +52,7 @@ def write(
         section("Groups", _groups(summary)),
         section("Training", _curves(found)),
         section("Model", _model(found)),
-        section("Most confident errors", _errors(part, probabilities, found.classes)),
+        section("Examples", _examples(found, part, probabilities)),
         section("Data", _data(config, found.classes)),
         section("How to repeat it", _repeat(config, summary)),
         section("Limits", _limits(summary)),
@@ -248,18 +248,30 @@ def _model(found: Run) -> str:
     return figure_image(figure.draw(found.model), f"The stages of {found.model.name}: {names}")
 
 
-def _errors(part: Split, probabilities: np.ndarray, classes: list[str]) -> str:
+def _examples(found: Run, part: Split, probabilities: np.ndarray) -> str:
+    """Return the surest right and wrong answers, each beside where the net looked."""
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != part.labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:ERRORS]
-    if not len(worst):
-        return "<p>There are none.</p>"
-    pictures = []
-    for i in worst:
-        true, answer = classes[part.labels[i]], classes[predicted[i]]
-        words = f"{true}, taken for {answer}, {100 * confidence[i]:.0f}\u00a0%"
-        pictures.append((part.images[i], words, part.table["id"].iloc[i]))
-    return gallery(pictures)
+    order = np.argsort(-confidence, kind="stable")
+    right = predicted[order] == part.labels[order]
+    maps = heatmap.grad_cam(found.model)
+    parts = ["<p>The brighter, the more a place speaks for the answer (Grad-CAM). <code>python -m "
+             f"deepconnotation.explain {escape(found.path)}</code> checks it by covering the "
+             "pictures part by part.</p>"]  # fmt: skip
+    for title, chosen, most in (("right answers", order[right], RIGHT),
+                                ("errors", order[~right], ERRORS)):  # fmt: skip
+        parts.append(f"<h3>Most confident {title}</h3>")
+        chosen = chosen[:most]
+        if not len(chosen):
+            parts.append("<p>There are none.</p>")
+            continue
+        images = np.asarray(part.images[chosen])
+        for i, image, values in zip(chosen, images, maps(images, predicted[chosen]), strict=True):
+            true, answer = found.classes[part.labels[i]], found.classes[predicted[i]]
+            words = answer if true == answer else f"{true}, taken for {answer}"
+            words = f"{part.table['id'].iloc[i]}: {words}, {100 * confidence[i]:.0f}\u00a0%"
+            pair = (image, heatmap.over(image, values))
+            parts.append(strip(pair, ("picture", "heatmap"), words))
+    return "".join(parts)
 
 
 def _data(config: dict, classes: list[str]) -> str:
