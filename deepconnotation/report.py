@@ -9,9 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-from deepconnotation import affect, heatmap
+from deepconnotation import affect, card, heatmap
 from deepconnotation.console import write_atomic
+from deepconnotation.data import audit_page
+from deepconnotation.data.audit import Findings
 from deepconnotation.data.pipeline import Split
+from deepconnotation.data.prepare import rejection_counts
 from deepconnotation.distribution import FIGURES
 from deepconnotation.metrics import GEOMETRY, SCALARS
 from deepconnotation.models import figure
@@ -26,7 +29,7 @@ BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
 def write(
     found: Run, summary: dict, part: Split, probabilities: np.ndarray, told: np.ndarray
 ) -> Path:
-    """Write report.html into the run folder.
+    """Write report.html and card.md into the run folder.
 
     Args:
         found: the run.
@@ -41,6 +44,7 @@ def write(
     config = found.config
     title = f"{config['arch']} on {config['data']['name']}"
     parts = [
+        f"<p>{escape(card.question(config))}</p>",
         _headline(summary),
         _notices(config),
         section("Figures", _figures(summary)),
@@ -54,11 +58,14 @@ def write(
         section("Model", _model(found)),
         section("Examples", _examples(found, part, probabilities)),
         section("Data", _data(config, found.classes)),
+        section("Audit of the data", _audit(Path(config["data"]["path"]))),
         section("How to repeat it", _repeat(config, summary)),
+        section("Use", _uses(config)),
         section("Limits", _limits(summary)),
     ]
     path = found.path / "report.html"
     write_atomic(path, page(title, parts))
+    card.write(found, summary)
     return path
 
 
@@ -313,16 +320,39 @@ def _repeat(config: dict, summary: dict) -> str:
     )
 
 
+def _audit(dataset: Path) -> str:
+    """Return what preparation left out, and what an audit found, where there was one."""
+    reasons = rejection_counts(dataset)
+    words = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in reasons.items())
+    parts = [f"<p>Left out at preparation: {escape(words or 'nothing')}.</p>"]
+    path = dataset.with_name(f"{dataset.name}-audit") / "audit.json"
+    if path.is_file():
+        found = Findings(**json.loads(path.read_text("utf-8")))
+        parts.append(f"<pre>{escape(audit_page.text(found))}</pre>")
+    else:
+        parts.append("<p>Not audited yet: <code>python data_tools/audit.py "
+                     f"{escape(dataset)}</code>, then evaluate again.</p>")  # fmt: skip
+    return "".join(parts)
+
+
+def _uses(config: dict) -> str:
+    good, bad = card.uses(config)
+    return (f"<p>Good for:</p>{_list(good)}<p>Not for:</p>{_list(bad)}<p>The same is in "
+            "<code>card.md</code>, to go with the model.</p>")  # fmt: skip
+
+
+def _list(points: list[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(point)}</li>' for point in points)}</ul>"
+
+
 def _limits(summary: dict) -> str:
     points = [
         "The intervals come from 1,000 bootstrap resamples of the evaluated pictures (of whole "
         "people or groups, where those are known). They say how far chance in the choice of "
         "pictures reaches, not what another data set or another seed would give.",
-        "A picture's emotion differs from viewer to viewer, and a face does not reveal what a "
-        "person feels. Labels are the annotators' impressions.",
-        "The figures hold for pictures like those of the data set. Do not use the model to judge "
-        "people.",
+        "The figures hold for pictures like those of the data set. Labels are the annotators' "
+        "impressions.",
     ]
     if summary["absent_classes"]:
         points.append(f"Not in this split: {', '.join(summary['absent_classes'])}.")
-    return f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in points)}</ul>"
+    return _list(points)

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
+from tools import tool
 
-from deepconnotation import evaluate, predict, report, run, train
+from deepconnotation import card, evaluate, predict, report, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
@@ -61,6 +62,34 @@ def test_report_is_one_page_with_all_that_is_in_it(toy_run):
     for words in ("drawn by the program", "95 % interval", "majority", "Limits", "viewport"):
         assert words in page
     assert all(c in page for c in toy_run.classes)
+
+
+def test_card_says_what_the_report_says(toy_run):
+    words = (toy_run.path / "card.md").read_text()
+    figures = json.loads((toy_run.path / "metrics.json").read_text())
+    for heading in ("Model", "Intended use", "Misuse", "Data", "Figures", "Limits"):
+        assert f"\n## {heading}\n" in words
+    f = figures["accuracy"]
+    assert f"| accuracy | {f['value']:.3f} | {f['low']:.3f} to {f['high']:.3f} |" in words
+    assert "drew itself" in words and "differs from viewer to viewer" in words
+    assert toy_run.config["command"] in words and "None" not in words
+
+
+def test_card_of_faces(toy_run):
+    figures = json.loads((toy_run.path / "metrics.json").read_text())
+    config = {**toy_run.config, "emotion_set": "facial_expressions8 -contempt"}
+    words = card.text(config, figures)
+    assert "does not reveal what a person feels" in words and "see in a face" in words
+
+
+def test_an_audit_of_the_data_is_in_the_report(toy_run, toy_data):
+    page = (toy_run.path / "report.html").read_text()
+    assert f"python data_tools/audit.py {toy_data}" in page
+    done = tool("audit.py", toy_data)
+    assert done.returncode == 0, done.stderr
+    evaluate.evaluate(toy_run, toy_data)
+    page = (toy_run.path / "report.html").read_text()
+    assert "leakage              none" in page
 
 
 def test_report_escapes_text(toy_run):

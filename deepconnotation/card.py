@@ -1,0 +1,157 @@
+"""A run's model card in Markdown (Mitchell et al., FAT* 2019, arXiv 1810.03993)."""
+
+from pathlib import Path
+
+from deepconnotation.console import write_atomic
+from deepconnotation.metrics import SCALARS
+from deepconnotation.run import Run
+
+FACES = ("affectnet", "facial_expressions")  # how the label sets of faces begin
+
+
+def of_faces(config: dict) -> bool:
+    """Tell whether a run looks at faces, and not at what a picture evokes."""
+    return config["emotion_set"].startswith(FACES)
+
+
+def question(config: dict) -> str:
+    """Return what a run answers, as one sentence."""
+    classes = ", ".join(config["classes"])
+    if of_faces(config):
+        return f"Which expression do people see in a face: {classes}?"
+    return f"Which emotion do people say a picture evokes: {classes}?"
+
+
+def uses(config: dict) -> tuple[list[str], list[str]]:
+    """Return what a run is good for, and what it must not be used for."""
+    good = [
+        "To study how far such labels can be told from pixels, to teach, to compare methods.",
+        "To sort or search picture collections, where a person looks at the result.",
+    ]
+    if of_faces(config):
+        return good, [
+            "A face does not reveal what a person feels, thinks or intends (Barrett et al. 2019). "
+            "Do not take an answer for an inner state.",
+            "Not for decisions about people: hiring, schools, insurance, police, borders, health. "
+            "Some of these are forbidden by law, in the EU by the AI Act for work and schools.",
+            "Not for faces unlike those of the data set: other ages, lighting, angles, cultures.",
+        ]
+    return good, [
+        "A picture's emotion differs from viewer to viewer; an answer is the likeliest label of "
+        "this data set's annotators, not what you or a given person will feel.",
+        "Not to judge the people in a picture or those who made it, and not to steer feelings "
+        "without their knowledge.",
+        "Not for pictures unlike those of the data set: drawings, screenshots, other cultures.",
+    ]
+
+
+def write(found: Run, summary: dict) -> Path:
+    """Write card.md into the run folder.
+
+    Args:
+        found: the run.
+        summary: as `evaluate.evaluate` makes it.
+
+    Returns:
+        The file's path.
+    """
+    path = found.path / "card.md"
+    write_atomic(path, text(found.config, summary))
+    return path
+
+
+def text(config: dict, summary: dict) -> str:
+    """Return the card."""
+    data = config["data"]
+    good, bad = uses(config)
+    lines = [
+        f"# Model card: {config['arch']} on {data['name']}",
+        "",
+        *(["**Trained on pictures that the program drew itself. No figure here is a result about "
+           "emotions.**", ""] if data["drawn"] else []),
+        question(config),
+        "",
+        "## Model",
+        "",
+        f"- Architecture: {config['arch']}, pictures of {config['input_shape'][0]}x"
+        f"{config['input_shape'][1]} pixels{', grey' if data['grey'] else ''}; Keras, "
+        "`model.keras`",
+        f"- Trained: {config['started']} on "
+        f"{config['device']}, seed {config['seed']}, by `{config['command']}`",
+        f"- Started from: {_start(config)}",
+        f"- Source revision: {config.get('git') or 'unknown'}",
+        "",
+        "## Intended use",
+        "",
+        *(f"- {line}" for line in good),
+        "",
+        "## Misuse",
+        "",
+        *(f"- {line}" for line in bad),
+        "",
+        "## Data",
+        "",
+        f"- {data['name']}, licence: {data['licence']}",
+        f"- Split: {data['split']}",
+        f"- Pictures: {_counts(data['counts'])}",
+        "",
+        "## Figures",
+        "",
+        f"On {summary['images']:,} {summary['split']} pictures, {summary['date'][:10]}, 95 % "
+        "bootstrap intervals:",
+        "",
+        "| | value | interval | always the commonest class |",
+        "|---|---|---|---|",
+        *(f"| {name.replace('_', ' ')} | {f['value']:.3f} | {f['low']:.3f} to {f['high']:.3f} | "
+          f"{f['majority']:.3f} |" for name, f in ((n, summary[n]) for n in SCALARS)),
+        "",
+        "| class | precision | recall | pictures |",
+        "|---|---|---|---|",
+        *(f"| {row['class']} | {_number(row['precision'])} | {_number(row['recall'])} | "
+          f"{row['images']} |" for row in summary["per_class"]),
+        "",
+        *_calibration(summary),
+        *_groups(summary),
+        "## Limits",
+        "",
+        "- The figures hold for pictures like those of the data set, labelled by people like its "
+        "annotators. The intervals say how far chance in the choice of test pictures reaches.",
+        "- Errors are not spread evenly over groups of pictures; see the table above and "
+        "`report.html`.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _start(config: dict) -> str:
+    start = config["weights"]
+    return f"{start['run']}, trained on {start['data']}" if start else "random weights"
+
+
+def _counts(counts: dict[str, dict[str, int]]) -> str:
+    sums = {split: sum(each.values()) for split, each in counts.items()}
+    return ", ".join(f"{split} {n:,}" for split, n in sorted(sums.items(), key=lambda s: -s[1]))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _calibration(summary: dict) -> list[str]:
+    if "calibration" not in summary:
+        return []
+    c = summary["calibration"]
+    line = f"Calibration error (ECE) {c['ece']:.3f}, Brier score {c['brier']:.3f}."
+    if "sets" in summary:
+        s = summary["sets"]
+        line += (f" Prediction sets made to hold the true class {100 * s['asked']:.0f} % of the "
+                 f"time hold it {100 * s['coverage']:.1f} %, with {s['size']:.2f} classes on "
+                 "average.")  # fmt: skip
+    return [line, ""]
+
+
+def _groups(summary: dict) -> list[str]:
+    lines = ["| group | pictures | accuracy | its commonest class |", "|---|---|---|---|"]
+    for name, rows in summary["slices"].items():
+        lines += [f"| {name} {row['value']} | {row['images']} | {row['accuracy']['value']:.3f} | "
+                  f"{row['commonest']:.3f} |" for row in rows]  # fmt: skip
+    return [*lines, ""]
