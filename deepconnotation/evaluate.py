@@ -133,9 +133,7 @@ def evaluate(
     else:
         summary |= _of_distributions(found, part, classes, probabilities)
     predicted = probabilities.argmax(axis=1)
-    summary["slices"] = slices.summarise(
-        part, predicted, classes, by or slices.by_default(part.table)
-    )
+    summary["slices"] = slices.summarise(part, predicted, classes, by or slices.by_default(part))
     own = fingerprint == found.config["data"]["fingerprint"]
     words = [*([] if own else [dataset.name]), *what.words]
     write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")

@@ -36,7 +36,9 @@ pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
 .gallery img { width: 96px; height: 96px; image-rendering: auto; }
 .strip { display: inline-block; margin: 0 1rem 1rem 0; break-inside: avoid;
          font: 12px/1.3 system-ui, sans-serif; }
-.strip img { width: min(160px, 31%); margin-right: 4px; }
+.strip div { display: flex; gap: 4px; }
+.strip img { width: clamp(90px, 24vw, 150px); }
+.strip figcaption { width: 0; min-width: 100%; }
 @media print { body { max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
 """
 
@@ -117,7 +119,8 @@ def strip(pictures: Sequence[np.ndarray], titles: Sequence[str], words: str) -> 
         f'<img alt="{escape(title)} of {escape(words)}" src="{_thumbnail(pixels, STRIP)}">'
         for pixels, title in zip(pictures, titles, strict=True)
     )
-    return f'<figure class="strip">{images}<figcaption>{escape(words)}</figcaption></figure>'
+    caption = f"<figcaption>{escape(words)}</figcaption>"
+    return f'<figure class="strip"><div>{images}</div>{caption}</figure>'
 
 
 def _thumbnail(pixels: np.ndarray, side: int = THUMBNAIL) -> str:

@@ -14,15 +14,10 @@ MOST = 12  # different values; a column of numbers with more is cut at its quart
 MEASURED = ("size", "sharpness")  # no columns, but made from width and height, or from the pixels
 
 
-def by_default(table: pd.DataFrame) -> list[str]:
-    """Return what a report looks at: contributors where they are known, size and sharpness.
-
-    Args:
-        table: rows of a manifest.
-    """
-    known = [c for c in ("contributor",) if c in table and table[c].nunique() > 1]
-    sizes = table[["width", "height"]].drop_duplicates()
-    return [*known, *(["size"] if len(sizes) > 1 else []), "sharpness"]
+def by_default(part: Split) -> list[str]:
+    """Return what a report looks at: contributor, size and sharpness, as far as they differ."""
+    names = [*(["contributor"] if "contributor" in part.table else []), *MEASURED]
+    return [name for name in names if values_of(part, name).nunique() > 1]
 
 
 def summarise(

@@ -97,7 +97,9 @@ def test_slices_by_hand(toy_data):
         f"{k}: {8 * k} to {8 * k} pixels" for k in (1, 2, 3, 4)
     ]
     assert [r["accuracy"]["value"] for r in found["size"]] == [1, 0, 1, 0]
-    assert slices.by_default(table) == ["contributor", "size", "sharpness"]
+    assert slices.by_default(part) == ["contributor", "size", "sharpness"]
+    alike = pipeline.Split(table.assign(contributor="u1", height="9"), part.images, part.labels)
+    assert slices.by_default(alike) == ["sharpness"]
     with pytest.raises(UserError, match="--by colour: no such column; there are size"):
         slices.values_of(part, "colour")
     with pytest.raises(UserError, match="48 different words"):
