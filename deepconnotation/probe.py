@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from deepconnotation.console import UserError
 from deepconnotation.embeddings import Embeddings
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)  # C of scikit-learn, the inverse of the L2 penalty
@@ -80,7 +81,10 @@ def _out_of_fold(
     strength: float, rows: np.ndarray, labels: np.ndarray, groups: np.ndarray
 ) -> np.ndarray:
     """Return (n, classes that occur): each picture's probabilities by a probe of other groups."""
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED)
+    most = int(np.bincount(labels).max())
+    if most < 2:
+        raise UserError("a probe needs two training pictures of a class at least")
+    folds = StratifiedGroupKFold(min(FOLDS, most), shuffle=True, random_state=SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer than five pictures
         return cross_val_predict(

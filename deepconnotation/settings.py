@@ -92,6 +92,8 @@ class Settings:
     initializer: str = _("he_normal", "of a fractal net; the paper: glorot_uniform",
                          ("he_normal", "glorot_uniform"))  # fmt: skip
     faithful_join: bool = _(False, "join fractals as the original did, whose gradient becomes NaN")
+    faithful_input: bool = _(False, "divide pictures by 255 before the net does what it needs, as "
+                                    "an original did")  # fmt: skip
     deepest: bool = _(False, "answer by a fractal net's deepest column alone")
     pooling: str = _("avg", "how a transferred net's last map becomes features: its mean, or all "
                             "of it", ("avg", "flatten"))  # fmt: skip

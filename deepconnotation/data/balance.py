@@ -170,7 +170,7 @@ def resample(
     kept, dropped = _downsample(table, info.classes, down_to, rng)
     plan = _upsample(kept, info.classes, up_to, rng)
     try:
-        _link(dataset, partial, kept["file"])
+        link(dataset, partial, kept["file"])
         copies = _make(dataset, partial, kept, plan, synthesise, rng)
         _write_rejected(dataset, partial, dropped)
         originals = kept["id"].isin(plan["id"]) & (kept["group"] == "")
@@ -220,7 +220,8 @@ def _upsample(
     return table.loc[rows]
 
 
-def _link(dataset: Path, out: Path, files: Sequence[str]) -> None:
+def link(dataset: Path, out: Path, files: Sequence[str]) -> None:
+    """Put files of a data set into another folder, without a copy where the disk allows it."""
     for folder in {os.path.dirname(f) for f in files}:
         (out / folder).mkdir(parents=True, exist_ok=True)
     for file in files:

@@ -44,6 +44,7 @@ def prepare(
     keep_duplicates: bool = False,
     allow_missing: bool = False,
     engine: str = "local",
+    as_published: bool = False,
 ) -> pd.DataFrame:
     """Make the prepared data set of a source.
 
@@ -58,6 +59,8 @@ def prepare(
         keep_duplicates: keep byte-identical copies (always in one split) instead of dropping them.
         allow_missing: accept a split in which a class does not occur.
         engine: where pictures are decoded; see `engine.run`.
+        as_published: leave nothing out and split at random by picture, so that people, copies and
+            hosts' signs are on both sides, as in the original projects. For `reproduce` alone.
 
     Returns:
         The manifest.
@@ -80,21 +83,28 @@ def prepare(
     records = _decode_all(source.items, ids, out, size, grey, journal, workers, engine)
 
     table, rejections = _table(source.items, ids, records)
-    table, dropped = drop_repeats(table, keep_duplicates)
+    table, dropped = (table, []) if as_published else drop_repeats(table, keep_duplicates)
     rejections = [*source.rejections, *rejections, *dropped]
     if table.empty:
         _write_rejected(out, rejections)
         raise UserError(f"no picture could be taken; {out / 'rejected.csv'} says why")
     official = table["split"] != ""
     parts = split.without_test(parts) if official.any() else parts
-    whole, table = table, resplit(out, table, parts, seed, official)
+    whole = table
+    if as_published:
+        names = split.assign(table["label"].tolist(), range(len(table)), parts, seed)
+        table = table.assign(split=names, group="")
+    else:
+        table = resplit(out, table, parts, seed, official)
     _write_rejected(out, [*rejections, *_near_official(whole, table)])
     if not allow_missing:
         split.check_classes(
             split.class_counts(table, info.classes, None if official.any() else parts)
         )
     words = describe_split(fractions, seed)
-    if official.all():
+    if as_published:
+        words = f"{fractions} at random by picture at seed {seed}, nothing left out"
+    elif official.all():
         words = "given with the data; people and near-duplicates may cross"
     elif official.any():
         words = f"official test split; the others {words}"

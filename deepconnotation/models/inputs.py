@@ -22,6 +22,12 @@ def pictures(input_shape: tuple[int, int, int], grey: bool, channels: int = 1):
     return inputs, x
 
 
+def divided(x, faithful: bool):
+    """Return pixels divided by 255 where `faithful`: what the Emotion_Image_Classifier project fed
+    to nets that do their own scaling. For `reproduce` alone."""
+    return layers.Rescaling(1 / 255, name="divided_before")(x) if faithful else x
+
+
 def penalty(l2: float) -> keras.regularizers.Regularizer | None:
     """Return the L2 penalty on a kernel; None where its weight is 0."""
     return keras.regularizers.L2(l2) if l2 else None

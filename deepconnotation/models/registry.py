@@ -29,9 +29,9 @@ OPTIONS = {
     "fractal": ("blocks", "columns", "width", "dropout", "drop_path", "initializer",
                 "faithful_join", "deepest"),
     "small_cnn": ("dropout", "l2"),
-    "vgg": ("l2",),
+    "vgg": ("l2", "faithful_input"),
     "efficientnet_lite": ("head", "stochastic_depth", "dropout", "l2"),
-    "transfer": ("head", "pooling", "dropout", "l2"),
+    "transfer": ("head", "pooling", "dropout", "l2", "faithful_input"),
     "show_and_tell": ("head", "dropout"),
 }  # fmt: skip
 #: Smallest side of the pictures, pixels, where it is not 1; below it some layer has no output.

@@ -14,7 +14,7 @@ import numpy as np
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.models.heads import EMBEDDING, parts, top
-from deepconnotation.models.inputs import penalty, pictures
+from deepconnotation.models.inputs import divided, penalty, pictures
 
 layers = keras.layers
 
@@ -41,6 +41,7 @@ def build(
     pooling: str = "avg",
     dropout: float = 0.2,
     l2: float = 0.0,
+    faithful_input: bool = False,
 ) -> keras.Model:
     """Build a backbone and its head from pixels to logits.
 
@@ -53,6 +54,7 @@ def build(
         pooling: "avg" (global mean) or "flatten" (all features of the last map).
         dropout: share of the head's nodes that are dropped.
         l2: weight of the L2 penalty on the head's kernels.
+        faithful_input: divide by 255 before the backbone's own normalisation, as an original did.
 
     Returns:
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
@@ -60,6 +62,7 @@ def build(
     """
     make, style = BACKBONES[arch]
     inputs, x = pictures(input_shape, grey, channels=3)
+    x = divided(x, faithful_input)
     if style == "caffe":
         x = keras.ops.flip(x, axis=-1)
         x = layers.Normalization(mean=CAFFE_MEAN, variance=(1.0, 1.0, 1.0), name="normalise")(x)

@@ -5,7 +5,7 @@ classes.
 """
 
 from deepconnotation.backend import keras
-from deepconnotation.models.inputs import penalty, pictures
+from deepconnotation.models.inputs import divided, penalty, pictures
 
 layers = keras.layers
 
@@ -21,6 +21,7 @@ def build(
     *,
     grey: bool = False,
     l2: float = 0.0,
+    faithful_input: bool = False,
 ) -> keras.Model:
     """Build the network from pixels to logits.
 
@@ -30,6 +31,7 @@ def build(
         classes: number of classes.
         grey: look at the luma only.
         l2: weight of the L2 penalty on the kernels (published: none).
+        faithful_input: divide by 255 twice, as the original did.
 
     Returns:
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
@@ -37,7 +39,7 @@ def build(
     """
     regularizer = penalty(l2)
     inputs, x = pictures(input_shape, grey)
-    x = layers.Rescaling(1 / 255, name="normalise")(x)
+    x = layers.Rescaling(1 / 255, name="normalise")(divided(x, faithful_input))
     for number, (filters, dropout) in enumerate(STAGES, start=1):
         x = layers.Conv2D(filters, 3, kernel_regularizer=regularizer, name=f"conv{number}")(x)
         if dropout:
