@@ -5,31 +5,16 @@ backward pass of a ResNet is six times slower without them (a 512-channel 3x3 co
 pixels: .96 s against .07 s), so they are switched on unless the user has decided otherwise.
 """
 
-import contextlib
 import os
-import sys
+
+from deepconnotation.console import quiet
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
-@contextlib.contextmanager
-def _quiet():
-    """Keep TensorFlow's start-up lines, written past every log level, off standard error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-with _quiet():
+with quiet():
     import keras
     import tensorflow as tf
 

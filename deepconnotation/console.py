@@ -56,6 +56,21 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 @contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native libraries write past every log level off standard error."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
 def progress(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal and a plain line every few seconds elsewhere, on standard error.
 

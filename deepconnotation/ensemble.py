@@ -47,6 +47,8 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     Raises:
         UserError: when there is one member only, or members do not fit each other.
     """
+    from deepconnotation import litert
+
     check(members)
     first = members[0].config
     model = average([m.model for m in members], [m.temperature for m in members])
@@ -66,7 +68,8 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     path = made.path / "model.keras"
     run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
-    return made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
+    made = made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
+    return litert.write(made)
 
 
 def check(members: list[run.Run]) -> None:

@@ -3,6 +3,7 @@
     snapshots/RUN/
         run.json           settings, seed, git revision, versions, data set, device, state
         model.keras        best weights by the monitored figure
+        model.tflite       the same without TensorFlow, for predict
         last/state.npz     what resuming needs
         history.csv        a row an epoch
         metrics.json  predictions.csv  report.html
@@ -89,13 +90,14 @@ class Run:
 
     @cached_property
     def model(self) -> "keras.Model":
-        """The trained model, in safe mode: no code from the file is run.
+        """The trained model, in float32, in safe mode: no code from the file is run.
 
         Raises:
             UserError: when the file is missing, damaged, or does not fit run.json.
         """
         from deepconnotation.backend import keras
         from deepconnotation.models import layers  # noqa: F401, Keras looks its classes up
+        from deepconnotation.models.precision import in_float32
 
         path = self.path / "model.keras"
         if not path.is_file():
@@ -114,7 +116,7 @@ class Run:
                 f"{units} classes, run.json says {shape} and "
                 f"{len(self.classes)}; the folder mixes two runs"
             )
-        return model
+        return in_float32(model)
 
     def _why_no_model(self) -> str:
         if self.config["state"] == "diverged":

@@ -285,6 +285,7 @@ def make_trainer(
 
 
 def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
+    from deepconnotation import litert
     from deepconnotation.evaluate import Part, evaluate
     from deepconnotation.fit import Diverged
 
@@ -299,6 +300,7 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
         print(f"error: {error}; no score is reported. Good weights of earlier epochs, if any, are "
               f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
         return DIVERGED
+    found = litert.write(found)
     data = found.config["data"]
     evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
     return 0

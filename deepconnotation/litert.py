@@ -1,0 +1,46 @@
+"""A run's answers as a LiteRT file, which needs no TensorFlow to be asked."""
+
+from deepconnotation import fast, run
+from deepconnotation.answer import answers
+from deepconnotation.backend import tf
+from deepconnotation.console import one_line, quiet, write_atomic
+from deepconnotation.models.fold import fold
+
+
+def convert(found: run.Run) -> bytes:
+    """Return a LiteRT model of a run.
+
+    From float32 (n, H, W, 3), 0..255, to float32 (n, classes), log-probabilities with mirror image
+    and temperature as the run has them, followed by valence and arousal where it tells them.
+    """
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2 as freeze,
+    )
+
+    model = fold(found.model)
+    answer = answers(model, found.test_flip, found.multi_label, found.temperature)
+
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32, "images")])
+    def together(images):
+        return tf.concat(answer(images), axis=1) if found.axes else answer(images)[0]
+
+    with quiet():
+        frozen = freeze(together.get_concrete_function())
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+        return converter.convert()
+
+
+def write(found: run.Run) -> run.Run:
+    """Write model.tflite beside model.keras; where the model cannot be converted, say so.
+
+    Returns:
+        The run, whose run.json knows of the file.
+    """
+    try:
+        data = convert(found)
+    except Exception as error:  # the converter raises many kinds, with pages of text
+        print(f"no {fast.FILE}: {one_line(error)[:160]}; predict will use Keras")
+        return found
+    path = found.path / fast.FILE
+    write_atomic(path, data)
+    return found.update(litert=fast.made_of(found, run.file_sha256(path)))

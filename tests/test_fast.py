@@ -1,0 +1,130 @@
+"""Answers by LiteRT: equal to Keras', without TensorFlow, and never instead of the right ones."""
+
+import builtins
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_registry import small
+
+from deepconnotation import ensemble, evaluate, fast, litert, predict, run, train
+from deepconnotation.data import pipeline
+from deepconnotation.models.precision import in_float32
+from deepconnotation.settings import Settings
+
+pytest.importorskip("ai_edge_litert", reason="the extra [fast] is not installed")
+
+
+@pytest.fixture(scope="module")
+def half_run(toy_data, tmp_path_factory):
+    """A run that trained in bfloat16, answers with mirror images, and has a temperature."""
+    folder = tmp_path_factory.mktemp("half") / "run"
+    settings = Settings(epochs=1, batch=16, width=8, precision="mixed_bfloat16", test_flip=True)
+    assert train.start("resnet18", toy_data, folder, settings) == 0
+    return run.load(folder)
+
+
+@pytest.fixture
+def pictures(toy_data, tmp_path):
+    part = pipeline.load(toy_data, "test")
+    for i, pixels in enumerate(part.images):
+        Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
+    return sorted(tmp_path.glob("*.png")), part
+
+
+def test_answers_are_equal(half_run, pictures, monkeypatch):
+    paths, part = pictures
+    assert half_run.temperature != 1
+    quick = fast.answers(half_run)(np.asarray(part.images))
+    probabilities, _ = evaluate.predict_split(half_run, part)
+    assert np.allclose(np.exp(quick[0]), probabilities, atol=1e-5) and quick[1].shape == (16, 0)
+    by_litert = list(predict.predict(half_run, paths))
+    monkeypatch.setattr(fast, "answers", lambda found: None)
+    by_keras = list(predict.predict(half_run, paths))
+    for a, b in zip(by_litert, by_keras, strict=True):
+        assert a["label"] == b["label"] and a.get("set") == b.get("set")
+        assert np.allclose(a["probabilities"], b["probabilities"], atol=1e-4)
+
+
+def test_a_process_that_predicts_needs_no_tensorflow(half_run, pictures):
+    code = (
+        "import sys\n"
+        "from deepconnotation import predict\n"
+        "status = predict.main(sys.argv[1:])\n"
+        "assert not {'tensorflow', 'keras', 'pandas', 'matplotlib'} & {*sys.modules}\n"
+        "sys.exit(status)\n"
+    )
+    words = [str(half_run.path), *map(str, pictures[0][:3]), "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3 and done.stderr.strip() == "3 ok"
+
+
+def test_valence_and_arousal_follow_the_classes(tmp_path):
+    model = small("small_cnn", affect=True)
+    settings = {"affect": "ccc", "test_flip": False, "multi_label": True}
+    config = {"classes": list("abcde"), "settings": settings, "model_sha256": "x"}
+    found = run.Run(tmp_path, config)
+    found.__dict__["model"] = model
+    found = litert.write(found)
+    images = np.random.default_rng(0).integers(0, 256, (3, *model.input_shape[1:]), np.uint8)
+    log_p, told = fast.answers(found)(images)
+    logits, expected = (np.asarray(each) for each in model(images))
+    assert np.allclose(told, expected, atol=1e-5)
+    assert np.allclose(np.exp(log_p), 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_an_ensemble_has_one_too(half_run, toy_run, toy_data, tmp_path):
+    both = ensemble.ensemble([half_run, toy_run], tmp_path / "both")
+    part = pipeline.load(toy_data, "test")
+    log_p, _ = fast.answers(both)(np.asarray(part.images))
+    assert np.allclose(np.exp(log_p), evaluate.predict_split(both, part)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["damaged", "gone", "another model", "not installed"])
+def test_otherwise_keras_answers(half_run, pictures, tmp_path, monkeypatch, change):
+    folder = tmp_path / "copy"
+    shutil.copytree(half_run.path, folder)
+    if change == "damaged":
+        (folder / fast.FILE).write_bytes(b"TFL3")
+    elif change == "gone":
+        (folder / fast.FILE).unlink()
+    elif change == "another model":
+        config = json.loads((folder / "run.json").read_text())
+        config["litert"]["model_sha256"] = "0"
+        (folder / "run.json").write_text(json.dumps(config))
+    else:
+        usual = builtins.__import__
+
+        def without(name, *args, **kwargs):
+            if name.startswith("ai_edge_litert"):
+                raise ImportError(name)
+            return usual(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+    found = run.load(folder)
+    assert fast.answers(found) is None
+    (row,) = predict.predict(found, pictures[0][:1])
+    (expected,) = predict.predict(half_run, pictures[0][:1])
+    assert np.allclose(row["probabilities"], expected["probabilities"], atol=1e-4)
+
+
+def test_what_cannot_be_converted_is_said(half_run, tmp_path, monkeypatch, capsys):
+    def refuse(found):
+        raise ValueError("some op\nis not supported")
+
+    monkeypatch.setattr(litert, "convert", refuse)
+    assert litert.write(half_run) is half_run
+    assert "some op is not supported; predict will use Keras" in capsys.readouterr().out
+
+
+def test_float32_is_the_same_net(half_run):
+    assert in_float32(half_run.model) is half_run.model
+    with zipfile.ZipFile(half_run.path / "model.keras") as file:
+        assert "mixed_bfloat16" in file.read("config.json").decode()
+    assert "bfloat16" not in json.dumps(half_run.model.get_config())
