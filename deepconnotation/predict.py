@@ -12,7 +12,7 @@ import csv
 import json
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -25,7 +25,8 @@ from deepconnotation.console import UserError, argument_parser, run_command
 if TYPE_CHECKING:
     from deepconnotation.fast import Answers
 
-BATCH = 32
+BATCH = 8  # pictures that a thread reads and answers at once; larger is no faster
+AHEAD = 2 * (os.cpu_count() or 1)  # batches begun before the first is given out
 SOME_FAILED = 3
 
 
@@ -84,28 +85,34 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
         run tells them, "set" (the true class is in nine of ten), "labels" (those above their
         thresholds), "valence" and "arousal"; or "reason".
     """
+    answer = answering(found)
+    paths, waiting = iter(paths), deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while some := list(islice(paths, BATCH)):
+            waiting.append(pool.submit(_rows, found, answer, some))
+            if len(waiting) > AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _rows(found: run.Run, answer: "Answers", paths: list[Path]) -> list[dict]:
     import numpy as np
 
-    answer = answering(found)
-    paths = iter(paths)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        ahead = pool.map(lambda p: read_picture(p, found.size), list(islice(paths, BATCH)))
-        while rows := list(ahead):
-            ahead = pool.map(lambda p: read_picture(p, found.size), list(islice(paths, BATCH)))
-            good = [row for row in rows if row["status"] == "ok"]
-            if good:
-                images = np.stack([row.pop("pixels") for row in good])
-                log_p, told = answer(images)
-                for row, p, va in zip(good, np.exp(log_p), told, strict=True):
-                    best = int(p.argmax())
-                    for name, cut in found.cuts.items():
-                        pairs = zip(found.classes, p >= np.array(cut), strict=True)
-                        row[name] = [c for c, there in pairs if there]
-                    row.update(label=found.classes[best], confidence=float(p[best]),
-                               probabilities=[float(v) for v in p],
-                               **{n: float(v) for n, v in zip(found.axes, va, strict=True)}
-                               )  # fmt: skip
-            yield from rows
+    rows = [read_picture(path, found.size) for path in paths]
+    good = [row for row in rows if row["status"] == "ok"]
+    if not good:
+        return rows
+    log_p, told = answer(np.stack([row.pop("pixels") for row in good]))
+    for row, p, va in zip(good, np.exp(log_p), told, strict=True):
+        best = int(p.argmax())
+        for name, cut in found.cuts.items():
+            pairs = zip(found.classes, p >= np.array(cut), strict=True)
+            row[name] = [c for c, there in pairs if there]
+        row.update(label=found.classes[best], confidence=float(p[best]),
+                   probabilities=[float(v) for v in p],
+                   **{n: float(v) for n, v in zip(found.axes, va, strict=True)})  # fmt: skip
+    return rows
 
 
 def answering(found: run.Run) -> "Answers":
