@@ -56,14 +56,13 @@ class _Answers:
         return found[:, : self.classes], found[:, self.classes :]
 
     def _net(self, shape: tuple[int, ...]):
+        """Return the thread's own net, ready for pictures of a shape."""
         if not hasattr(self.local, "net"):
-            with self.lock, quiet():  # which turns standard error of the whole process
-                self.local.net = self.interpreter(str(self.path), num_threads=1)
-            self.local.shape = None
+            self.local.net, self.local.shape = None, None
         if shape != self.local.shape:
-            self.local.shape = shape
-            self.local.net.resize_tensor_input(
-                self.local.net.get_input_details()[0]["index"], shape
-            )
-            self.local.net.allocate_tensors()
+            with self.lock, quiet():  # which turns standard error of the whole process
+                net = self.local.net or self.interpreter(str(self.path), num_threads=1)
+                net.resize_tensor_input(net.get_input_details()[0]["index"], shape)
+                net.allocate_tensors()
+            self.local.net, self.local.shape = net, shape
         return self.local.net
