@@ -150,6 +150,8 @@ def _calibration(summary: dict) -> list[str]:
 
 
 def _groups(summary: dict) -> list[str]:
+    if "slices" not in summary:  # a run of an earlier version
+        return []
     lines = ["| group | pictures | accuracy | its commonest class |", "|---|---|---|---|"]
     for name, rows in summary["slices"].items():
         lines += [f"| {name} {row['value']} | {row['images']} | {row['accuracy']['value']:.3f} | "

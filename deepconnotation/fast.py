@@ -26,10 +26,10 @@ def answers(found: run.Run) -> Answers | None:
     if not known or not path.is_file() or known != made_of(found, run.file_sha256(path)):
         return None
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        import ai_edge_litert.interpreter  # noqa: F401, whether it is there
     except ImportError:
         return None
-    return _Answers(Interpreter, path, len(found.classes))
+    return LiteRT(path, len(found.classes))
 
 
 def made_of(found: run.Run, sha256: str) -> dict:
@@ -41,11 +41,12 @@ def made_of(found: run.Run, sha256: str) -> dict:
     }  # fmt: skip
 
 
-class _Answers:
-    """A net a thread, each on one core: that is faster than one net on all cores."""
+class LiteRT:
+    """Answers of a model.tflite; a net a thread, each on one core, is faster than one on all."""
 
-    def __init__(self, interpreter: type, path: Path, classes: int):
-        self.interpreter, self.path, self.classes = interpreter, path, classes
+    def __init__(self, path: Path, classes: int):
+        """Take a file of `litert.convert` that tells this number of classes."""
+        self.path, self.classes = path, classes
         self.local, self.lock = threading.local(), threading.Lock()
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,8 +61,10 @@ class _Answers:
         if not hasattr(self.local, "net"):
             self.local.net, self.local.shape = None, None
         if shape != self.local.shape:
+            from ai_edge_litert.interpreter import Interpreter
+
             with self.lock, quiet():  # which turns standard error of the whole process
-                net = self.local.net or self.interpreter(str(self.path), num_threads=1)
+                net = self.local.net or Interpreter(str(self.path), num_threads=1)
                 net.resize_tensor_input(net.get_input_details()[0]["index"], shape)
                 net.allocate_tensors()
             self.local.net, self.local.shape = net, shape

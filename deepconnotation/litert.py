@@ -1,5 +1,9 @@
 """A run's answers as a LiteRT file, which needs no TensorFlow to be asked."""
 
+from collections.abc import Iterable
+
+import numpy as np
+
 from deepconnotation import fast, run
 from deepconnotation.answer import answers
 from deepconnotation.backend import tf
@@ -7,14 +11,15 @@ from deepconnotation.console import one_line, quiet, write_atomic
 from deepconnotation.models.fold import fold
 
 
-def convert(found: run.Run) -> bytes:
-    """Return a LiteRT model of a run.
+def frozen(found: run.Run):
+    """Return a run's answers as a concrete function without variables.
 
-    From float32 (n, H, W, 3), 0..255, to float32 (n, classes), log-probabilities with mirror image
-    and temperature as the run has them, followed by valence and arousal where it tells them.
+    From float32 (n, H, W, 3), 0..255, to a list of one tensor, float32 (n, classes):
+    log-probabilities with mirror image and temperature as the run has them, followed by valence and
+    arousal where it tells them.
     """
     from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2 as freeze,
+        convert_variables_to_constants_v2,
     )
 
     model = fold(found.model)
@@ -25,8 +30,22 @@ def convert(found: run.Run) -> bytes:
         return tf.concat(answer(images), axis=1) if found.axes else answer(images)[0]
 
     with quiet():
-        frozen = freeze(together.get_concrete_function())
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+        return convert_variables_to_constants_v2(together.get_concrete_function())
+
+
+def convert(found: run.Run, shown: Iterable[np.ndarray] | None = None) -> bytes:
+    """Return a LiteRT model that answers as `frozen` does.
+
+    Args:
+        found: the run.
+        shown: pictures, float32 (1, H, W, 3), that show the range of every layer; then weights and
+            sums have 8 bits. None keeps float32.
+    """
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen(found)], tf.Module())
+    if shown is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([picture] for picture in shown)
+    with quiet():
         return converter.convert()
 
 
