@@ -22,11 +22,21 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that a shell can ask for completions, where argcomplete is installed."""
+
+    def parse_args(self, *args, **kwargs):
+        """Parse, or answer the shell and leave."""
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)
+        return super().parse_args(*args, **kwargs)
+
+
 def argument_parser(doc: str | None, prog: str | None = None) -> argparse.ArgumentParser:
     """Return a parser whose --help shows a module's docstring as it is written."""
-    return argparse.ArgumentParser(
-        prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def run_command(main: Callable[[], int | None]) -> None:
