@@ -1,0 +1,50 @@
+"""The models in snapshots/ answer straight after a clone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sklearn.datasets import load_sample_image
+from tools import command
+
+from deepconnotation import run
+from deepconnotation.emotions import FI
+from deepconnotation.predict import predict
+
+SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
+SHIPPED = ("evoked",)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_is_small_and_has_a_card(name):
+    folder = SNAPSHOTS / name
+    assert (folder / "model.keras").stat().st_size <= 6e6
+    figures = json.loads((folder / "metrics.json").read_text())
+    card = (folder / "card.md").read_text()
+    assert f"| accuracy | {figures['accuracy']['value']:.3f} |" in card and "## Misuse" in card
+    assert not figures["drawn"] and figures["split"] == "test"
+    assert run.load(folder).config["model_sha256"] == run.file_sha256(folder / "model.keras")
+    kept = {"model.keras", "run.json", "metrics.json", "card.md"}
+    assert kept <= {path.name for path in folder.iterdir()}  # and no page: it holds pictures
+
+
+def test_it_answers_on_a_photograph(tmp_path):
+    from PIL import Image
+
+    photo = tmp_path / "china.jpg"
+    Image.fromarray(load_sample_image("china.jpg")).save(photo)
+    done = command("predict", SNAPSHOTS / "evoked", photo, "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    # A sunlit palace: something pleasant.
+    assert sum(row["probabilities"][c] for c in ("awe", "contentment", "amusement")) > 0.6
+
+
+def test_it_knows_the_data_set_it_learned_from(real_data):
+    """Most of these were trained on; that they are known says that pixels and weights fit."""
+    found, right = run.load(SNAPSHOTS / "evoked"), 0
+    for label in FI.classes:
+        paths = sorted((real_data / "fi/images" / label).iterdir())[100:900:80]
+        right += sum(row["label"] == label for row in predict(found, paths))
+    assert right / 80 > 0.5
