@@ -1,0 +1,193 @@
+"""The page of `demo`: one picture with its reasons, several as a gallery, the model card."""
+
+import csv
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from deepconnotation import card
+from deepconnotation.data.sources import toy
+from deepconnotation.evaluate import spreadsheet_safe
+from deepconnotation.predict import predict, read_picture
+from deepconnotation.run import Run
+
+MOST = 500  # pictures at once
+EXAMPLE_SIDE = 256  # pixels
+CSS = """
+footer { display: none !important; }
+.gradio-container { max-width: min(70rem, 100vw) !important; margin: 0 auto !important; }
+"""
+COLUMNS = ["file", "answer", "confidence", "also possible", "remark"]
+
+
+def theme() -> gr.themes.Base:
+    """Return a theme with the system's own fonts: others would be fetched."""
+    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+
+
+def build(found: Run, folder: Path) -> gr.Blocks:
+    """Build the page.
+
+    Args:
+        found: the run that answers.
+        folder: where its examples and tables may lie; the caller deletes it.
+    """
+    page = Page(found, folder)
+    title = f"{found.config['arch']} on {found.config['data']['name']}"
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 60)) as blocks:
+        gr.Markdown(f"# {card.question(found.config)}\n\n{page.note()}")
+        with gr.Tab("Picture"):
+            _one(page)
+        with gr.Tab("Several"):
+            _several(page)
+        with gr.Tab("Model"):
+            gr.Markdown(page.card())
+    return blocks
+
+
+def _one(page: "Page") -> None:
+    with gr.Row():
+        with gr.Column():
+            picture = gr.Image(
+                label="Picture", type="filepath", image_mode=None, height=320,
+                sources=["upload", "webcam", "clipboard"], elem_id="picture",
+            )  # fmt: skip
+            gr.Examples(page.examples(), picture, label="Examples, drawn by the program")
+        with gr.Column():
+            words = gr.Markdown("Drop a picture in, or choose an example.", elem_id="answer")
+            bars = gr.Label(label="Probabilities", elem_id="bars")
+            why = gr.Button("Where does it look?", elem_id="why")
+            heatmap = gr.Image(label="The brighter, the more a place speaks for the answer",
+                               interactive=False, visible=False, elem_id="heatmap")  # fmt: skip
+            affect = gr.Plot(label="Valence and arousal", visible=bool(page.found.axes))
+    picture.change(page.answer, picture, [words, bars, affect, heatmap])
+    why.click(page.heatmap, picture, [heatmap, words])
+
+
+def _several(page: "Page") -> None:
+    files = gr.File(label="Pictures, or a folder", file_count="multiple", elem_id="files")
+    folder = gr.UploadButton("Choose a folder", file_count="directory")
+    words = gr.Markdown("", elem_id="several")
+    gallery = gr.Gallery(label="Answers", columns=3, object_fit="contain", elem_id="gallery")
+    table = gr.Dataframe(headers=COLUMNS, label="Table", interactive=False, wrap=True)
+    download = gr.DownloadButton("Download the table (CSV)", visible=False, elem_id="download")
+    for source in (files, folder):
+        event = source.upload if source is folder else source.change
+        event(page.answer_all, source, [words, gallery, table, download])
+
+
+class Page:
+    """What the page's parts ask for.
+
+    Attributes:
+        found: the run that answers.
+        folder: where examples and tables lie.
+    """
+
+    def __init__(self, found: Run, folder: Path):
+        """Remember both."""
+        self.found, self.folder = found, folder
+
+    def note(self) -> str:
+        """Return what answers do not mean, as Markdown."""
+        _, bad = card.uses(self.found.config)
+        text = f"*{bad[0]}*"
+        if self.found.config["data"]["drawn"]:
+            text += "\n\n**Trained on drawn pictures: its answers say nothing about emotions.**"
+        return text
+
+    def card(self) -> str:
+        """Return the model card, as Markdown."""
+        path = self.found.path / "card.md"
+        return path.read_text("utf-8") if path.is_file() else "This run has no card.md."
+
+    def examples(self) -> list[str]:
+        """Draw four pictures and return their paths."""
+        paths = []
+        for emotion in ("amusement", "awe", "fear", "sadness"):
+            path = self.folder / f"drawn-{emotion}.png"
+            Image.fromarray(toy.draw(emotion, 1, EXAMPLE_SIDE)).save(path)
+            paths.append(str(path))
+        return paths
+
+    def answer(self, path: str | None):
+        """Return words, bars, the point of valence and arousal, and no heatmap yet."""
+        hidden = gr.update(value=None, visible=False)
+        if path is None:
+            return "Drop a picture in, or choose an example.", None, None, hidden
+        (row,) = predict(self.found, [Path(path)])
+        if row["status"] != "ok":
+            return self._sorry(row), None, None, hidden
+        bars = dict(zip(self.found.classes, row["probabilities"], strict=True))
+        return self._words(row), bars, self._point(row), hidden
+
+    def _sorry(self, row: dict) -> str:
+        return f"This cannot be shown: {row['reason']}. Try another picture."
+
+    def _words(self, row: dict) -> str:
+        text = f"### {row['label']}, {100 * row['confidence']:.0f} %"
+        if "labels" in row:
+            text = f"### {', '.join(row['labels']) or 'none of them'}"
+        elif len(row.get("set", [])) > 1:
+            others = ", ".join(name for name in row["set"] if name != row["label"])
+            text += (f"\n\nNot sure: {others} would be plausible, too. In nine of ten pictures of "
+                     "the test split the label is among these.")  # fmt: skip
+        return text
+
+    def _point(self, row: dict) -> Figure | None:
+        if not self.found.axes:
+            return None
+        figure = Figure(figsize=(3.4, 3.4))
+        axes = figure.subplots()
+        axes.scatter(row["valence"], row["arousal"], s=90, color="#c8601a")
+        axes.axhline(0, color="#777777", linewidth=0.5)
+        axes.axvline(0, color="#777777", linewidth=0.5)
+        axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="unpleasant - pleasant",
+                 ylabel="calm - excited")  # fmt: skip
+        return figure
+
+    def heatmap(self, path: str | None):
+        """Return Grad-CAM over the picture, and words."""
+        if path is None:
+            return gr.update(), "First drop a picture in."
+        row = read_picture(Path(path), self.found.size)
+        if row["status"] != "ok":
+            return gr.update(), self._sorry(row)
+        from deepconnotation import heatmap
+
+        (told,) = predict(self.found, [Path(path)])
+        label = self.found.classes.index(told["label"])
+        values = heatmap.grad_cam(self.found.model)(row["pixels"][None], [label])[0]
+        shown = heatmap.over(np.asarray(row["pixels"]), values)
+        return gr.update(value=shown, visible=True), self._words(told)
+
+    def answer_all(self, paths: list[str] | None):
+        """Return words, a gallery, the table and the file that holds it."""
+        if not paths:
+            return "", [], None, gr.update(visible=False)
+        left = len(paths) - MOST
+        rows = list(predict(self.found, map(Path, paths[:MOST])))
+        cells = [self._cells(row) for row in rows]
+        shown = [(row["file"], f"{row['label']}, {100 * row['confidence']:.0f} %")
+                 for row in rows if row["status"] == "ok"]  # fmt: skip
+        path = self.folder / f"answers-{abs(hash(tuple(paths))):x}.csv"
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows([spreadsheet_safe(str(cell)) for cell in row] for row in cells)
+        words = f"{len(shown)} of {len(rows)} pictures answered."
+        if left > 0:
+            words += f" {left} more were left out: at most {MOST} at once."
+        table = pd.DataFrame(cells, columns=COLUMNS)
+        return words, shown, table, gr.update(value=str(path), visible=True)
+
+    def _cells(self, row: dict) -> list:
+        name = Path(row["file"]).name
+        if row["status"] != "ok":
+            return [name, "", "", "", row["reason"]]
+        others = [c for c in row.get("set", []) if c != row["label"]]
+        return [name, row["label"], f"{row['confidence']:.2f}", ", ".join(others), ""]
