@@ -29,6 +29,7 @@ COMMANDS = {
     "tune": "search for settings",
     "export": "write a run for other programs",
     "reproduce": "run the published rows of the original projects",
+    "demo": "a page on this machine: drop pictures in, see what a run answers",
 }
 
 
