@@ -28,6 +28,7 @@ COMMANDS = {
     "ensemble": "average the answers of several runs",
     "tune": "search for settings",
     "export": "write a run for other programs",
+    "video": "follow the emotion of a video or a camera over time",
     "reproduce": "run the published rows of the original projects",
     "demo": "a page on this machine: drop pictures in, see what a run answers",
 }

@@ -141,6 +141,12 @@ def decode(
         raise _refusal(error) from None
 
 
+def fitted(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Return a picture that is open already, a frame of a video, as `decode` would: uint8
+    (height, width, 3), RGB, resized to the size."""
+    return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.LANCZOS))
+
+
 def _picture(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Picture:
     """Load, turn and resize an opened picture; may raise whatever Pillow raises."""
     mode, stored = image.mode, image.size

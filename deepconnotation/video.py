@@ -1,0 +1,175 @@
+"""Follow the emotion of a video, or of a camera, over time.
+
+    python -m deepconnotation.video snapshots/faces film.mp4 --out film
+    python -m deepconnotation.video snapshots/faces /dev/video0 --seconds 60 --out me
+
+Looks at a frame every half second (--every) and writes OUT/emotions.csv, a row a frame with the
+probabilities smoothed over time, and OUT/emotions.png. Memory does not grow with the film. Ctrl-C
+keeps what came; given again, the command goes on where a file was left. Needs the extra [video].
+"""
+
+import argparse
+import csv
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepconnotation import run
+from deepconnotation.console import UserError, argument_parser, progress, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BATCH = 8  # frames answered at once
+POINTS = 2000  # of the plot, at most
+Frame = tuple[float, "np.ndarray"]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.video")
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder of the run")
+    add("video", metavar="FILE|CAMERA", help="a video file, or a camera like /dev/video0")
+    add("--out", metavar="DIR", required=True, help="folder of the table and the plot")
+    add("--every", type=float, default=0.5, help="seconds between the frames looked at [0.5]")
+    add("--smooth", type=float, default=2.0, help="seconds after which a frame counts 1/e; 0 does "
+        "not smooth [2]")  # fmt: skip
+    add("--seconds", type=float, help="stop after this long")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    if args.every <= 0 or args.smooth < 0 or (args.seconds is not None and args.seconds <= 0):
+        raise UserError("--every and --seconds must be above 0, --smooth not below")
+    found = run.load(args.run)
+    if found.multi_label:
+        raise UserError(f"{args.run} tells several labels a picture; a video needs one")
+    table = Path(args.out) / "emotions.csv"
+    try:
+        watch(found, args.video, table, args.every, args.smooth, args.seconds)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{table} keeps what came; the same command goes on") from None
+    finally:
+        if table.exists():
+            plot(table, found.classes)
+    print(f"{table} and {table.with_suffix('.png')}")
+
+
+def watch(
+    found: run.Run, video: str, table: Path, every: float, smooth: float, seconds: float | None
+) -> None:
+    """Write a row a frame, behind those that are there.
+
+    Args:
+        found: a run with a model.
+        video: a file, or a camera's device.
+        table: CSV with time (seconds), label, confidence and p_CLASS, all of them smoothed.
+        every: seconds between frames.
+        smooth: time constant of exponential smoothing, seconds; 0 for none.
+        seconds: of the video to look at; None for all.
+
+    Raises:
+        UserError: when the file is no video, or the table belongs to another run.
+    """
+    import numpy as np
+
+    from deepconnotation.predict import answering
+
+    fields = ["time", "label", "confidence", *(f"p_{c}" for c in found.classes)]
+    start, p = _left(table, fields)
+    answer = answering(found)
+    decay = float(np.exp(-every / smooth)) if smooth else 0.0
+    new = start is None
+    frames = _frames(video, every, 0.0 if new else start + every, seconds, found.size)
+    some = list(islice(frames, BATCH))  # before a file is made: it may be no video at all
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with open(table, "w" if new else "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(fields)
+        with progress("frames", None) as advance:
+            while some:
+                log_p, _ = answer(np.stack([pixels for _, pixels in some]))
+                for (time, _), now in zip(some, np.exp(log_p), strict=True):
+                    p = now if p is None else decay * p + (1 - decay) * now
+                    best = int(p.argmax())
+                    writer.writerow([f"{time:.3f}", found.classes[best], f"{p[best]:.6f}",
+                                     *(f"{v:.6f}" for v in p)])  # fmt: skip
+                file.flush()
+                advance(len(some))
+                some = list(islice(frames, BATCH))
+
+
+def _left(table: Path, fields: list[str]) -> tuple[float | None, "np.ndarray | None"]:
+    """Return time and probabilities of the last whole row of an earlier command."""
+    import numpy as np
+
+    if not table.exists():
+        return None, None
+    text = table.read_text("utf-8")
+    if text.partition("\n")[0].split(",") != fields:
+        raise UserError(f"{table} is of another run; choose another --out")
+    whole = text[: text.rfind("\n") + 1]  # a killed command may have left half a row
+    table.write_text(whole, "utf-8")
+    rows = list(csv.reader(whole.splitlines()))[1:]
+    if not rows:
+        return None, None
+    return float(rows[-1][0]), np.array([float(v) for v in rows[-1][3:]], np.float32)
+
+
+def _frames(
+    video: str, every: float, start: float, seconds: float | None, size: tuple[int, int]
+) -> Iterator[Frame]:
+    """Yield time (seconds) and pixels, uint8 (H, W, 3), of the frames to be looked at."""
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise UserError("av is not installed; it comes with pip install deepconnotation[video]"
+                        ) from None  # fmt: skip
+    from deepconnotation.data.decode import fitted
+
+    camera = video.startswith("/dev/")
+    try:
+        with av.open(video, format="v4l2" if camera else None) as container:
+            if not container.streams.video:
+                raise UserError(f"{video} has no pictures in it")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            if start and not camera:
+                container.seek(int(start * av.time_base))  # to the key frame before
+            first, due = None, 0.0 if camera else start
+            for frame in container.decode(stream):
+                if frame.time is None:
+                    continue
+                first = frame.time if first is None and camera else first or 0.0
+                time = frame.time - first
+                if seconds is not None and time > seconds:
+                    return
+                if time >= due - 1e-6:
+                    yield time, fitted(frame.to_image(), size)
+                    due = max(due + every, time)
+    except av.error.FFmpegError as error:
+        raise UserError(f"{video}: {error.strerror or error}; expected a video file or a camera"
+                        ) from None  # fmt: skip
+
+
+def plot(table: Path, classes: list[str]) -> None:
+    """Draw a table's probabilities over time into a PNG beside it."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    rows = pd.read_csv(table)
+    rows = rows.iloc[:: max(len(rows) // POINTS, 1)]
+    figure = Figure(figsize=(10, 4))
+    axes = figure.subplots()
+    axes.stackplot(rows["time"], *(rows[f"p_{c}"] for c in classes), labels=classes, alpha=0.85)
+    axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1))
+    axes.margins(x=0)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.savefig(table.with_suffix(".png"), dpi=120, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,115 @@
+"""Emotion over time: which frames are seen, how they are smoothed, going on, and memory."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tools import command
+
+from deepconnotation import predict, video
+from deepconnotation.console import UserError
+from deepconnotation.data.sources import toy
+
+av = pytest.importorskip("av", reason="the extra [video] is not installed")
+
+
+def film(path, emotions, seconds=4, rate=10, side=48):
+    """Write a film that shows a drawn picture of each emotion for some seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width = stream.height = side
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 2_000_000
+        for emotion in emotions:
+            frame = av.VideoFrame.from_ndarray(toy.draw(emotion, 1, side), format="rgb24")
+            for _ in range(seconds * rate):
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    return film(tmp_path_factory.mktemp("film") / "short.mp4", ["awe", "anger"])
+
+
+def rows_of(folder):
+    return list(csv.DictReader((folder / "emotions.csv").read_text().splitlines()))
+
+
+def probabilities(rows):
+    return np.array([[float(v) for k, v in row.items() if k.startswith("p_")] for row in rows])
+
+
+def test_frames_and_smoothing_by_hand(toy_run, short, tmp_path):
+    for smooth in ("0", "1.5"):
+        done = command("video", toy_run.path, short, "--every", "0.5", "--smooth", smooth,
+                       "--out", tmp_path / smooth)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "0")
+    assert [float(row["time"]) for row in rows] == pytest.approx(np.arange(0, 8, 0.5))
+    raw, smoothed = probabilities(rows), probabilities(rows_of(tmp_path / "1.5"))
+    expected, decay = [raw[0]], np.exp(-0.5 / 1.5)
+    for p in raw[1:]:
+        expected.append(decay * expected[-1] + (1 - decay) * p)
+    assert np.allclose(smoothed, expected, atol=1e-5)
+    # Each half of the film holds still, and is answered as its picture would be.
+    assert np.allclose(raw[1:8], raw[1], atol=0.05) and np.allclose(raw[9:], raw[9], atol=0.05)
+    with av.open(str(short)) as container:
+        frame = next(container.decode(video=0)).to_image()
+    frame.save(tmp_path / "frame.png")
+    (row,) = predict.predict(toy_run, [tmp_path / "frame.png"])
+    assert np.allclose(raw[0], row["probabilities"], atol=1e-4)
+    assert (tmp_path / "0/emotions.png").stat().st_size > 5000
+
+
+def test_it_goes_on_where_it_was_left(toy_run, short, tmp_path):
+    whole, part = tmp_path / "whole/emotions.csv", tmp_path / "part/emotions.csv"
+    video.watch(toy_run, str(short), whole, 0.5, 2.0, None)
+    video.watch(toy_run, str(short), part, 0.5, 2.0, 3.0)
+    assert 0 < len(rows_of(tmp_path / "part")) < 8
+    with open(part, "a") as file:
+        file.write("3.5,aw")  # killed in the middle of a row
+    video.watch(toy_run, str(short), part, 0.5, 2.0, None)
+    times = [[row["time"] for row in rows_of(tmp_path / name)] for name in ("whole", "part")]
+    assert times[0] == times[1]
+    pair = [probabilities(rows_of(tmp_path / name)) for name in ("whole", "part")]
+    assert np.allclose(*pair, atol=1e-4)
+
+
+def test_what_is_no_video_is_said(toy_run, short, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    for words, message in (
+        ([tmp_path / "broken.mp4"], "broken.mp4: Invalid data"),
+        ([tmp_path / "gone.mp4"], "gone.mp4: No such file"),
+        (["/dev/video99"], "/dev/video99: No such file"),
+        ([short, "--every", "0"], "--every"),
+    ):
+        done = command("video", toy_run.path, *words, "--out", tmp_path / "out")
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert len(done.stderr.strip().splitlines()) <= 2
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/emotions.csv").write_text("time,label\n")
+    with pytest.raises(UserError, match="of another run"):
+        video.watch(toy_run, str(short), tmp_path / "other/emotions.csv", 0.5, 2.0, None)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_an_hour(toy_run, tmp_path):
+    code = (
+        "import resource, sys\n"
+        "from deepconnotation import video\n"
+        "video.main(sys.argv[1:])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    peaks = []
+    for minutes in (3, 60):
+        path = film(tmp_path / f"{minutes}.mp4", ["awe", "fear"], minutes * 30, rate=5)
+        words = [str(toy_run.path), str(path), "--out", str(tmp_path / str(minutes))]
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
+                              check=True)  # fmt: skip
+        peaks.append(int(done.stdout.split()[-1]))
+    print(f"largest memory, MiB: {peaks}")
+    assert peaks[1] < 1.15 * peaks[0]
