@@ -84,9 +84,7 @@ def read(dataset: str | Path) -> pd.DataFrame:
     finish_move(dataset)
     path = dataset / "manifest.csv"
     if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; make a data set with data_tools/fetch_and_resize.py"
-        )
+        raise _missing(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
@@ -176,8 +174,19 @@ def _original_labels(table: pd.DataFrame, info: DatasetInfo) -> dict[str, list]:
 
 
 def fingerprint(dataset: str | Path) -> str:
-    """Return the sha256 of manifest.csv, which names the data of a run and keys the cache."""
-    return hashlib.sha256((Path(dataset) / "manifest.csv").read_bytes()).hexdigest()
+    """Return the sha256 of manifest.csv, which names the data of a run and keys the cache.
+
+    Raises:
+        UserError: when there is none.
+    """
+    path = Path(dataset) / "manifest.csv"
+    if not path.is_file():
+        raise _missing(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(f"{path}: no such file; make a data set with data_tools/fetch_and_resize.py")
 
 
 def file_of(split: str, label: str, image_id: str) -> str:
