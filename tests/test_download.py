@@ -76,7 +76,7 @@ def test_every_habit_ends_in_its_state(host, tmp_path):
     assert path_of(tmp_path, host.url("/gzip")).read_bytes() == server.picture(7000)
     assert found[host.url("/gzip")].bytes == len(server.picture(7000))
     assert found[host.url("/chain/5")].final_url == host.url("/chain/0")
-    assert all(o.seconds > 0 for o in found.values() if o.status)
+    assert found[host.url("/drip/body")].seconds >= LIMITS.total  # others may round to 0
     assert not list(tmp_path.rglob("*.part"))
     assert all(agent.startswith("DeepConnotation/") for agent in host.agents)
 
