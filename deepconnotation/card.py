@@ -4,6 +4,7 @@ from pathlib import Path
 
 from deepconnotation.console import write_atomic
 from deepconnotation.metrics import SCALARS
+from deepconnotation.page import number
 from deepconnotation.run import Run
 
 FACES = ("affectnet", "facial_expressions")  # how the label sets of faces begin
@@ -78,7 +79,7 @@ def text(config: dict, summary: dict) -> str:
         "`model.keras`",
         f"- Trained: {config['started']} on "
         f"{config['device']}, seed {config['seed']}, by `{config['command']}`",
-        f"- Started from: {_start(config)}",
+        f"- Started from: {start(config)}",
         f"- Source revision: {config.get('git') or 'unknown'}",
         "",
         "## Intended use",
@@ -107,7 +108,7 @@ def text(config: dict, summary: dict) -> str:
         "",
         "| class | precision | recall | pictures |",
         "|---|---|---|---|",
-        *(f"| {row['class']} | {_number(row['precision'])} | {_number(row['recall'])} | "
+        *(f"| {row['class']} | {number(row['precision'])} | {number(row['recall'])} | "
           f"{row['images']} |" for row in summary["per_class"]),
         "",
         *_calibration(summary),
@@ -122,18 +123,15 @@ def text(config: dict, summary: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _start(config: dict) -> str:
-    start = config["weights"]
-    return f"{start['run']}, trained on {start['data']}" if start else "random weights"
+def start(config: dict) -> str:
+    """Return in words what a run started from."""
+    weights = config["weights"]
+    return f"{weights['run']}, trained on {weights['data']}" if weights else "random weights"
 
 
 def _counts(counts: dict[str, dict[str, int]]) -> str:
     sums = {split: sum(each.values()) for split, each in counts.items()}
     return ", ".join(f"{split} {n:,}" for split, n in sorted(sums.items(), key=lambda s: -s[1]))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _calibration(summary: dict) -> list[str]:

@@ -1,6 +1,7 @@
 """The page of `demo`: one picture with its reasons, several as a gallery, the model card."""
 
 import csv
+from functools import cached_property
 from pathlib import Path
 
 import gradio as gr
@@ -9,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deepconnotation import card
+from deepconnotation import card, heatmap
 from deepconnotation.data.sources import toy
 from deepconnotation.evaluate import spreadsheet_safe
-from deepconnotation.predict import predict, read_picture
+from deepconnotation.predict import answering, predict, read_picture
 from deepconnotation.run import Run
 
 MOST = 500  # pictures at once
@@ -89,8 +90,13 @@ class Page:
     """
 
     def __init__(self, found: Run, folder: Path):
-        """Remember both."""
-        self.found, self.folder = found, folder
+        """Remember both, and make once what answers."""
+        self.found, self.folder, self.answers = found, folder, answering(found)
+
+    @cached_property
+    def maps(self) -> heatmap.Maps:
+        """What draws heatmaps; it takes seconds to make."""
+        return heatmap.grad_cam(self.found.model)
 
     def note(self) -> str:
         """Return what answers do not mean, as Markdown."""
@@ -119,7 +125,7 @@ class Page:
         hidden = gr.update(value=None, visible=False)
         if path is None:
             return "Drop a picture in, or choose an example.", None, None, hidden
-        (row,) = predict(self.found, [Path(path)])
+        (row,) = predict(self.found, [Path(path)], self.answers)
         if row["status"] != "ok":
             return self._sorry(row), None, None, hidden
         bars = dict(zip(self.found.classes, row["probabilities"], strict=True))
@@ -157,11 +163,9 @@ class Page:
         row = read_picture(Path(path), self.found.size)
         if row["status"] != "ok":
             return gr.update(), self._sorry(row)
-        from deepconnotation import heatmap
-
-        (told,) = predict(self.found, [Path(path)])
+        (told,) = predict(self.found, [Path(path)], self.answers)
         label = self.found.classes.index(told["label"])
-        values = heatmap.grad_cam(self.found.model)(row["pixels"][None], [label])[0]
+        values = self.maps(row["pixels"][None], [label])[0]
         shown = heatmap.over(np.asarray(row["pixels"]), values)
         return gr.update(value=shown, visible=True), self._words(told)
 
@@ -170,7 +174,7 @@ class Page:
         if not paths:
             return "", [], None, gr.update(visible=False)
         left = len(paths) - MOST
-        rows = list(predict(self.found, map(Path, paths[:MOST])))
+        rows = list(predict(self.found, map(Path, paths[:MOST]), self.answers))
         cells = [self._cells(row) for row in rows]
         shown = [(row["file"], f"{row['label']}, {100 * row['confidence']:.0f} %")
                  for row in rows if row["status"] == "ok"]  # fmt: skip

@@ -17,7 +17,7 @@ on the same pictures, it prints mean and spread, and what differs from the first
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,10 +242,8 @@ def _into(probabilities: "np.ndarray", found: run.Run, classes: list[str]) -> "n
 
     if classes == found.classes:
         return probabilities
-    known = emotions.places(classes)
     into = np.zeros((len(found.classes), len(classes)), np.float32)
-    for row, name in enumerate(found.classes):
-        place = known.get(name, known.get(name.partition("+")[0]))
+    for row, place in enumerate(_places(found.classes, classes)):
         if place is not None:
             into[row, place] = 1
     probabilities = probabilities @ into
@@ -255,12 +253,16 @@ def _into(probabilities: "np.ndarray", found: run.Run, classes: list[str]) -> "n
 def _majority(found: run.Run, classes: list[str]) -> int:
     """Return the commonest of some classes in the run's training split."""
     counts, totals = found.config["data"]["counts"]["train"], [0] * len(classes)
-    known = emotions.places(classes)
-    for name, count in counts.items():
-        place = known.get(name, known.get(name.partition("+")[0]))
+    for place, count in zip(_places(counts, classes), counts.values(), strict=True):
         if place is not None:
             totals[place] += count
     return totals.index(max(totals))
+
+
+def _places(names: Iterable[str], classes: Sequence[str]) -> list[int | None]:
+    """Return the place of each name, or of its first member, among classes; None for no place."""
+    known = emotions.places(classes)
+    return [known.get(name.partition("+")[0]) for name in names]
 
 
 def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndarray"]:

@@ -72,12 +72,15 @@ def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:
             yield Path(name)
 
 
-def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
+def predict(
+    found: run.Run, paths: Iterable[Path], answer: "Answers | None" = None
+) -> Iterator[dict]:  # fmt: skip
     """Predict pictures in batches, with no more than a few batches in memory.
 
     Args:
         found: a run with a model.
         paths: of the pictures; whatever is there is answered with a row.
+        answer: of `answering`, for one who asks many times; None makes it.
 
     Yields:
         A row a path, in order: "file"; "status", which is "ok", "rejected" or "skipped"; then
@@ -85,7 +88,7 @@ def predict(found: run.Run, paths: Iterable[Path]) -> Iterator[dict]:
         run tells them, "set" (the true class is in nine of ten), "labels" (those above their
         thresholds), "valence" and "arousal"; or "reason".
     """
-    answer = answering(found)
+    answer = answer or answering(found)
     paths, waiting = iter(paths), deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while some := list(islice(paths, BATCH)):

@@ -299,11 +299,10 @@ def _data(config: dict, classes: list[str]) -> str:
 def _repeat(config: dict, summary: dict) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     minutes = config.get("train_seconds", 0) / 60
-    start, teacher = config["weights"], config["teacher"]
+    teacher = config["teacher"]
     facts = [
         ["seed", config["seed"]],
-        ["started from", f"{start['run']}, trained on {start['data']}" if start
-                         else "random weights"],
+        ["started from", card.start(config)],
         ["taught by", f"a linear probe on {teacher['backbone']}, {teacher['data']}" if teacher
                       else "nobody, by labels alone"],
         ["chosen by", f"{config['monitor']} on the dev split, never on the test split"],

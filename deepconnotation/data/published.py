@@ -5,6 +5,7 @@ Figures on them are no honest results; dataset.json says so in its `split`.
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from deepconnotation.data import manifest
 from deepconnotation.data.balance import altered, link
 from deepconnotation.data.decode import decode
 from deepconnotation.data.prepare import encode
+
+#: from a manifest and the new folder, which holds its pictures, to the new manifest's parts and the
+#: words that dataset.json remembers
+Change = Callable[[pd.DataFrame, Path], tuple[list[pd.DataFrame], str]]
 
 
 def fill_up(dataset: Path, out: Path, seed: int = 0) -> None:
@@ -29,19 +34,23 @@ def fill_up(dataset: Path, out: Path, seed: int = 0) -> None:
         out: a new folder; nothing happens where it is there.
         seed: of the order and the changes.
     """
-    if out.exists():
-        return
-    table, info = manifest.read(dataset), manifest.read_info(dataset)
-    table = table.assign(derived_from="")
-    rng = np.random.default_rng(seed)
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    link(dataset, partial, table["file"])
+
+    def change(table: pd.DataFrame, partial: Path) -> tuple[list[pd.DataFrame], str]:
+        table = table.assign(derived_from="")
+        copies = _copies_of_copies(dataset, table, partial, np.random.default_rng(seed))
+        return [table, pd.DataFrame(copies)], "every split filled up with copies of copies"
+
+    _derive(dataset, out, change)
+
+
+def _copies_of_copies(
+    dataset: Path, table: pd.DataFrame, partial: Path, rng: np.random.Generator
+) -> list[dict]:
     copies: list[dict] = []
     kinds = table.groupby(["split", "label"])
     largest = kinds.size().groupby("split").max()
-    with progress("copies", int((largest.loc[table["split"].unique()] * len(info.classes)).sum())
-                  - len(table)) as advance:  # fmt: skip
+    classes = manifest.read_info(dataset).classes
+    with progress("copies", int(largest.sum()) * len(classes) - len(table)) as advance:
         for (split, _), rows in kinds:
             originals = rng.permutation(rows.index)
             last = {}
@@ -54,9 +63,7 @@ def fill_up(dataset: Path, out: Path, seed: int = 0) -> None:
                 (partial / file).write_bytes(encode(image))
                 copies.append({**row, "id": name, "file": file, "derived_from": row["id"]})
                 advance(1)
-    _finish(partial, out, [table, pd.DataFrame(copies)], replace(
-        info, split=f"{info.split}; every split filled up with copies of copies"
-    ))  # fmt: skip
+    return copies
 
 
 def leak(dataset: Path, out: Path) -> None:
@@ -66,22 +73,19 @@ def leak(dataset: Path, out: Path) -> None:
         dataset: a prepared data set.
         out: a new folder; nothing happens where it is there.
     """
-    if out.exists():
-        return
-    table, info = manifest.read(dataset), manifest.read_info(dataset)
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    link(dataset, partial, table["file"])
-    leaked = table[table["split"] == "test"].copy()
-    leaked["derived_from"], leaked["split"] = leaked["id"], "train"
-    leaked["id"] += "-leaked"
-    rows = zip(leaked["label"], leaked["id"], strict=True)
-    leaked["file"] = [manifest.file_of("train", *row) for row in rows]
-    for original, file in zip(table.loc[leaked.index, "file"], leaked["file"], strict=True):
-        (partial / file).parent.mkdir(parents=True, exist_ok=True)
-        os.link(partial / original, partial / file)
-    _finish(partial, out, [table, leaked],
-            replace(info, split=f"{info.split}; test pictures are in training, too"))  # fmt: skip
+
+    def change(table: pd.DataFrame, partial: Path) -> tuple[list[pd.DataFrame], str]:
+        leaked = table[table["split"] == "test"].copy()
+        leaked["derived_from"], leaked["split"] = leaked["id"], "train"
+        leaked["id"] += "-leaked"
+        rows = zip(leaked["label"], leaked["id"], strict=True)
+        leaked["file"] = [manifest.file_of("train", *row) for row in rows]
+        for original, file in zip(table.loc[leaked.index, "file"], leaked["file"], strict=True):
+            (partial / file).parent.mkdir(parents=True, exist_ok=True)
+            os.link(partial / original, partial / file)
+        return [table, leaked], "test pictures are in training, too"
+
+    _derive(dataset, out, change)
 
 
 def swap(dataset: Path, out: Path) -> None:
@@ -91,18 +95,15 @@ def swap(dataset: Path, out: Path) -> None:
         dataset: a prepared data set with three splits.
         out: a new folder; nothing happens where it is there.
     """
-    if out.exists():
-        return
-    table, info = manifest.read(dataset), manifest.read_info(dataset)
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    link(dataset, partial, table["file"])
-    table = table[table["split"] != "train"]
-    twice = table[table["split"] == "test"].copy()
-    twice["id"], twice["split"] = twice["id"] + "-dev", "dev"
-    table = table.assign(split=table["split"].replace("dev", "train"))
-    _finish(partial, out, [table, twice],
-            replace(info, split=f"{info.split}; trained on dev, chosen on test"))  # fmt: skip
+
+    def change(table: pd.DataFrame, partial: Path) -> tuple[list[pd.DataFrame], str]:
+        table = table[table["split"] != "train"]
+        twice = table[table["split"] == "test"].copy()
+        twice["id"], twice["split"] = twice["id"] + "-dev", "dev"
+        table = table.assign(split=table["split"].replace("dev", "train"))
+        return [table, twice], "trained on dev, chosen on test"
+
+    _derive(dataset, out, change)
 
 
 def cut(dataset: Path, out: Path, pictures: int, seed: int = 0) -> None:
@@ -114,19 +115,24 @@ def cut(dataset: Path, out: Path, pictures: int, seed: int = 0) -> None:
         pictures: how many; all where there are no more.
         seed: of the choice.
     """
+
+    def change(table: pd.DataFrame, partial: Path) -> tuple[list[pd.DataFrame], str]:
+        train = table.index[table["split"] == "train"].to_numpy()
+        gone = np.random.default_rng(seed).permutation(train)[pictures:]
+        return [table.drop(index=gone)], f"{len(train) - len(gone)} training pictures"
+
+    _derive(dataset, out, change)
+
+
+def _derive(dataset: Path, out: Path, change: Change) -> None:
+    """Write a data set made of another one's pictures, all at once, unless it is there."""
     if out.exists():
         return
     table, info = manifest.read(dataset), manifest.read_info(dataset)
     partial = out.with_name(f"{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    train = table.index[table["split"] == "train"].to_numpy()
-    gone = np.random.default_rng(seed).permutation(train)[pictures:]
-    table = table.drop(index=gone)
     link(dataset, partial, table["file"])
-    words = f"{info.split}; {len(train) - len(gone)} training pictures"
-    _finish(partial, out, [table], replace(info, split=words))
-
-
-def _finish(partial: Path, out: Path, tables: list[pd.DataFrame], info) -> None:
-    manifest.write(partial, manifest.to_csv(pd.concat(tables, ignore_index=True)), info)
+    tables, words = change(table, partial)
+    text = manifest.to_csv(pd.concat(tables, ignore_index=True))
+    manifest.write(partial, text, replace(info, split=f"{info.split}; {words}"))
     os.replace(partial, out)
