@@ -22,6 +22,7 @@ CSS = """
 footer { display: none !important; }
 .gradio-container { max-width: min(70rem, 100vw) !important; margin: 0 auto !important; }
 """
+KEPT = ["download", "fullscreen"]  # of Gradio's buttons; "share" would send a picture away
 COLUMNS = ["file", "answer", "confidence", "also possible", "remark"]
 
 
@@ -62,18 +63,21 @@ def _one(page: "Page") -> None:
             words = gr.Markdown("Drop a picture in, or choose an example.", elem_id="answer")
             bars = gr.Label(label="Probabilities", elem_id="bars")
             why = gr.Button("Where does it look?", elem_id="why")
-            heatmap = gr.Image(label="The brighter, the more a place speaks for the answer",
-                               interactive=False, visible=False, elem_id="heatmap")  # fmt: skip
+            reasons = gr.Image(
+                label="The brighter, the more a place speaks for the answer", interactive=False,
+                visible=False, elem_id="heatmap", buttons=KEPT,
+            )  # fmt: skip
             affect = gr.Plot(label="Valence and arousal", visible=bool(page.found.axes))
-    picture.change(page.answer, picture, [words, bars, affect, heatmap])
-    why.click(page.heatmap, picture, [heatmap, words])
+    picture.change(page.answer, picture, [words, bars, affect, reasons])
+    why.click(page.heatmap, picture, [reasons, words])
 
 
 def _several(page: "Page") -> None:
     files = gr.File(label="Pictures, or a folder", file_count="multiple", elem_id="files")
     folder = gr.UploadButton("Choose a folder", file_count="directory")
     words = gr.Markdown("", elem_id="several")
-    gallery = gr.Gallery(label="Answers", columns=3, object_fit="contain", elem_id="gallery")
+    gallery = gr.Gallery(label="Answers", columns=3, object_fit="contain", elem_id="gallery",
+                         buttons=KEPT)
     table = gr.Dataframe(headers=COLUMNS, label="Table", interactive=False, wrap=True)
     download = gr.DownloadButton("Download the table (CSV)", visible=False, elem_id="download")
     for source in (files, folder):
@@ -140,8 +144,8 @@ class Page:
             text = f"### {', '.join(row['labels']) or 'none of them'}"
         elif len(row.get("set", [])) > 1:
             others = ", ".join(name for name in row["set"] if name != row["label"])
-            text += (f"\n\nNot sure: {others} would be plausible, too. In nine of ten pictures of "
-                     "the test split the label is among these.")  # fmt: skip
+            text += (f"\n\nNot sure: {others} would be plausible, too. Such sets are made to hold "
+                     "the label of nine pictures in ten.")  # fmt: skip
         return text
 
     def _point(self, row: dict) -> Figure | None:
