@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 
-DATASETS = ("folder", "fi", "affectnet", "facial_expressions")
+DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "fer2013")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

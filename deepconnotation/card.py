@@ -7,7 +7,7 @@ from deepconnotation.metrics import SCALARS
 from deepconnotation.page import number
 from deepconnotation.run import Run
 
-FACES = ("affectnet", "facial_expressions")  # how the label sets of faces begin
+FACES = ("affectnet", "facial_expressions", "fer2013")  # how the label sets of faces begin
 
 
 def of_faces(config: dict) -> bool:

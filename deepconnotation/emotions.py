@@ -163,6 +163,12 @@ FACIAL_EXPRESSIONS = EmotionSet(
     ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"),
     "muxspace/facial_expressions (Apache-2.0)",
 )
+#: The index of a class is its id in fer2013.csv.
+FER2013 = EmotionSet(
+    "fer2013",
+    ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
+    "FER2013, Goodfellow et al. 2013, arXiv 1307.0414",
+)
 #: Without contempt (9 pictures) and fear (21), too few to learn from or to measure on.
 FACIAL_EXPRESSIONS_6 = replace(
     FACIAL_EXPRESSIONS.drop("contempt", "fear"), name="facial_expressions6"
@@ -180,6 +186,7 @@ EMOTION_SETS = {
         AFFECTNET_11,
         FACIAL_EXPRESSIONS,
         FACIAL_EXPRESSIONS_6,
+        FER2013,
     )
 }
 

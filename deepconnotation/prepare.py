@@ -16,7 +16,7 @@ from deepconnotation.console import UserError, argument_parser, run_command
 from deepconnotation.data.engine import ENGINES
 from deepconnotation.data.sources.fi import ORDERS
 
-DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "oasis", "toy")
+DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "fer2013", "oasis", "toy")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -89,11 +89,13 @@ def prepare(
         _write_rejected(out, rejections)
         raise UserError(f"no picture could be taken; {out / 'rejected.csv'} says why")
     official = table["split"] != ""
-    parts = split.without_test(parts) if official.any() else parts
+    given = sorted(set(table["split"][official]))
+    parts = split.without(parts, given) if not official.all() else parts
     whole = table
     if as_published:
-        names = split.assign(table["label"].tolist(), range(len(table)), parts, seed)
-        table = table.assign(split=names, group="")
+        labels = table["label"][~official].tolist()
+        table.loc[~official, "split"] = split.assign(labels, range(len(labels)), parts, seed)
+        table = table.assign(group="")
     else:
         table = resplit(out, table, parts, seed, official)
     _write_rejected(out, [*rejections, *_near_official(whole, table)])
@@ -107,7 +109,8 @@ def prepare(
     elif official.all():
         words = "given with the data; people and near-duplicates may cross"
     elif official.any():
-        words = f"official test split; the others {words}"
+        held_out = " and ".join(given) + (" splits" if len(given) > 1 else " split")
+        words = f"official {held_out}; the others {words}"
     manifest.move_to(out, table, replace(info, split=words))
     shutil.rmtree(out / ".work")
     return manifest.read(out)
@@ -189,8 +192,8 @@ def resplit(
 
 def _near_official(whole: pd.DataFrame, taken: pd.DataFrame) -> list[Rejection]:
     left_out = whole["source"][~whole["id"].isin(taken["id"])]
-    detail = "nearly equal to a picture of the official test split"
-    return [Rejection(source, "near_official_test", detail) for source in left_out]
+    detail = "nearly equal to a picture of an official split"
+    return [Rejection(source, "near_official", detail) for source in left_out]
 
 
 def read_thumbnail(name: str) -> Image.Image:

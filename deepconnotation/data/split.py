@@ -34,9 +34,9 @@ def parse_fractions(text: str) -> dict[str, float]:
     return {name: part / 100 for name, part in zip(names, parts, strict=True)}
 
 
-def without_test(fractions: dict[str, float]) -> dict[str, float]:
-    """Return the fractions of the other splits when the test split is given; they sum to 1."""
-    left = {name: part for name, part in fractions.items() if name != "test"}
+def without(fractions: dict[str, float], given: Sequence[str]) -> dict[str, float]:
+    """Return the fractions of the other splits when some are given; they sum to 1."""
+    left = {name: part for name, part in fractions.items() if name not in given}
     return {name: part / sum(left.values()) for name, part in left.items()}
 
 

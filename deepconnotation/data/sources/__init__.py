@@ -91,7 +91,7 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
     """Read a source by the name of its layout.
 
     Args:
-        dataset: "folder", "fi", "affectnet", "facial_expressions", "oasis" or "toy".
+        dataset: "folder", "fi", "affectnet", "facial_expressions", "fer2013", "oasis" or "toy".
         paths: the source's folder; or CSV files of addresses, for "folder" (one) and "fi".
         options: see `Options`.
 
@@ -101,6 +101,7 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
     from deepconnotation.data.sources import (
         affectnet,
         facial_expressions,
+        fer2013,
         fi,
         folder,
         oasis,
@@ -119,6 +120,8 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
         return facial_expressions.read(path, drops=drops)
     if dataset == "affectnet":
         return affectnet.read(path, chosen or emotions.AFFECTNET, drops, options.margin)
+    if dataset == "fer2013":
+        return fer2013.read(path, drops)
     if dataset == "oasis":
         return oasis.read(path, drops)
     if dataset == "toy":
