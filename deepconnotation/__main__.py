@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "write a run for other programs",
     "video": "follow the emotion of a video or a camera over time",
     "reproduce": "run the published rows of the original projects",
+    "cloud": "the original projects' baselines on Amazon's services",
     "demo": "a page on this machine: drop pictures in, see what a run answers",
 }
 
