@@ -18,8 +18,11 @@ with quiet():
     import keras
     import tensorflow as tf
 
-    # The first operation starts the devices, which is when the rest of the lines appear.
-    tf.config.list_logical_devices()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # others may want some of it, too
+    if "TF_CONFIG" not in os.environ:  # several machines have to meet before that
+        # The first operation starts the devices, which is when the rest of the lines appear.
+        tf.config.list_logical_devices()
     tf.get_logger().setLevel("ERROR")  # a new model is a new graph; that is no news to a user
 
 __all__ = ["device_name", "keras", "set_precision", "tf"]

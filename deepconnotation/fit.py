@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +24,7 @@ from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
+from deepconnotation.distributed import Team
 from deepconnotation.models import heads, layers
 from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.schedule import Plateau, learning_rate
@@ -149,6 +150,10 @@ class Trainer:
         teacher: float32 (n, classes), another model's probabilities for the training pictures, or
             None.
         say: takes a line for the user.
+        team: the devices that train together, on which the model was made; None is the usual one.
+
+    Raises:
+        UserError: when a setting does not go with several devices.
     """
 
     def __init__(
@@ -160,7 +165,9 @@ class Trainer:
         dev: Split | None,
         teacher: np.ndarray | None = None,
         say: Callable[[str], None] = print,
+        team: Team | None = None,
     ):
+        self.team = team or Team(tf.distribute.get_strategy())
         self.run, self.settings = run, settings
         self.train_split, self.dev_split, self.say = train, dev, say
         if settings.freeze_until:
@@ -169,9 +176,11 @@ class Trainer:
             model = heads.freeze_statistics(model)
         self.model = model
         self.classes = len(run.classes)
-        self.steps = math.ceil(len(train.labels) / settings.batch)
-        self.optimizer = make_optimizer(settings)
-        self.optimizer.build(model.trainable_variables)
+        self.steps = self.team.steps(len(train.labels), settings.batch)
+        with self.team.scope():
+            self.optimizer = make_optimizer(settings)
+            self.optimizer.build(model.trainable_variables)
+            self.average = WeightAverage(model, settings.ema)
         higher = settings.monitor != "val_loss"
         self.progress = Progress(Plateau(higher), Plateau(higher))
         counts = np.bincount(train.labels, minlength=self.classes)
@@ -196,19 +205,28 @@ class Trainer:
             self.rand_augment = keras.layers.RandAugment(
                 (0, 255), factor=settings.rand_augment, seed=settings.seed, dtype="float32"
             )
-        signature = (
-            tf.TensorSpec((None, *train.images.shape[1:]), tf.float32),
-            tf.TensorSpec((None,), tf.int64),
-            tf.TensorSpec((None, self.classes), tf.float32),
-            tf.TensorSpec((None, 2), tf.float32),
-            tf.TensorSpec((2,), tf.int64),
-        )
-        self.average = WeightAverage(model, settings.ema)
         self.settling = layers.Settling(model)
+        if self.team.replicas > 1 and (self.rand_augment or self.learned or self.settling.needed):
+            raise UserError("--rand-augment, --class-weights learned and networks with drop-path "
+                            "do not work on several devices; hide all but one, for example with "
+                            "CUDA_VISIBLE_DEVICES=0")  # fmt: skip
         #: each is called with every epoch's row of history.csv
         self.watchers: list[Callable[[pd.Series], None]] = []
+        signature = (
+            (
+                tf.TensorSpec((None, *train.images.shape[1:]), tf.float32),
+                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((None, self.classes), tf.float32),
+                tf.TensorSpec((None, 2), tf.float32),
+            ),
+            tf.TensorSpec((), tf.float32),
+            tf.TensorSpec((2,), tf.int64),
+        )
+        traced = {"input_signature": signature} if self.team.replicas == 1 else {
+            "reduce_retracing": True
+        }  # fmt: skip
         self._head_step, self._step = (
-            tf.function(partial(self._train_step, variables), input_signature=signature)
+            tf.function(partial(self._train_step, variables), **traced)
             for variables in (heads.variables(model), model.trainable_variables)
         )
         self._answer = answers(model, settings.test_flip, settings.multi_label)
@@ -234,10 +252,35 @@ class Trainer:
 
     # One step ------------------------------------------------------------------------------
 
-    def _train_step(
+    def _train_step(self, variables: list, examples: tuple, count: tf.Tensor, seed: tf.Tensor):
+        """Change the weights by one batch; return its mean loss and its number of right answers.
+
+        Args:
+            variables: those that learn.
+            examples: float32 images, int64 labels, float32 targets and (n, 2) valence and arousal,
+                each for every replica.
+            count: float32, pictures of the batch on all replicas together.
+            seed: int64 (2,).
+        """
+        team = self.team
+        found = team.strategy.run(self._gradients, (variables, *examples, count, seed))
+        gradients, loss, right = tf.nest.map_structure(team.first, found[:3])
+        # Outside of the replicas: clipping sees the gradient of the whole batch.
+        self.optimizer.apply(gradients, variables)
+        self.average.update()
+        if self.learned:
+            self.learned.update(*found[3])
+        return loss, right
+
+    def _gradients(
         self, variables: list, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor,
-        true_affect: tf.Tensor, seed: tf.Tensor,
+        true_affect: tf.Tensor, count: tf.Tensor, seed: tf.Tensor,
     ):  # fmt: skip
+        """Return on a replica the whole batch's gradients, loss and right answers, and its own
+        targets and losses."""
+        replica = tf.distribute.get_replica_context()
+        if self.team.replicas > 1:
+            seed = tf.random.fold_in(seed, replica.replica_id_in_sync_group)
         if self.rand_augment:
             images = self.rand_augment(images, training=True)
         if self.settings.mixup:
@@ -248,19 +291,22 @@ class Trainer:
         with tf.GradientTape() as tape:
             logits, told = outputs(self.model, images, training=True)
             weights = self.learned.variable if self.learned else self.class_weights
-            loss = tf.reduce_mean(self.objective(targets, logits, weights))
+            loss = tf.reduce_sum(self.objective(targets, logits, weights)) / count
             if self.settings.affect != "none":
                 share = self.settings.affect_share
+                part = tf.cast(tf.shape(images)[0], tf.float32) / count
                 other = losses.affect_loss(self.settings.affect, true_affect, told)
-                loss = (1 - share) * loss + share * other
+                loss = (1 - share) * loss + share * part * other
             penalty = tf.add_n(self.model.losses) if self.model.losses else 0.0
-            scaled = self.optimizer.scale_loss(loss + penalty)
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        self.average.update()
-        if self.learned:
-            self.learned.update(targets, self.objective(targets, logits, tf.ones(self.classes)))
+            loss += penalty / self.team.replicas
+            scaled = self.optimizer.scale_loss(loss)
         right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1) == labels, tf.float32))
-        return loss + penalty, right
+        found = tape.gradient(scaled, variables), loss, right
+        if self.team.replicas > 1:
+            found = tf.nest.pack_sequence_as(found, replica.all_reduce(
+                tf.distribute.ReduceOp.SUM, tf.nest.flatten(found)))  # fmt: skip
+        each = self.objective(targets, logits, tf.ones(self.classes)) if self.learned else ()
+        return *found, (targets, each)
 
     def _rate(self) -> float:
         """The schedule runs once for the head alone and once, lower, for all layers."""
@@ -279,11 +325,13 @@ class Trainer:
     def _batches(self, order: np.ndarray) -> tf.data.Dataset:
         p, seed = self.progress, self.settings.seed
         base = tf.constant([seed, p.epoch * 1_000_000], tf.int64)
+        worker = tf.constant([self.team.worker << 32, 0], tf.int64)  # each draws on its own
 
         def change(images, step):
-            return augment.apply(images, self.augmentation, base + tf.stack([0, step]))
+            return augment.apply(images, self.augmentation, base + worker + tf.stack([0, step]))
 
-        return batches(self.train_split, self.settings.batch, order, p.step, change)
+        size, share = self.settings.batch, self.team.share if self.team.replicas > 1 else None
+        return batches(self.train_split, size, order[: self.steps * size], p.step, change, share)
 
     def _run_epoch(self, interrupted: Callable[[], bool]) -> None:
         p, size = self.progress, self.settings.batch
@@ -296,14 +344,17 @@ class Trainer:
             started = time.monotonic()  # waiting for the batch is part of a step's time
             for images, labels in self._batches(order):
                 rows = order[p.step * size : (p.step + 1) * size]
+                own = self.team.share(rows)
+                values = (images, labels, self.targets[own], self.affect[own])
+                examples = self.team.spread(rows, values)
                 # mixup draws from another stream than the augmentation of the same step
                 seed = tf.constant([~self.settings.seed, p.epoch * 1_000_000 + p.step], tf.int64)
                 self.optimizer.learning_rate.assign(self._rate())
-                told = step(images, labels, self.targets[rows], self.affect[rows], seed)
+                told = step(examples, tf.constant(len(rows), tf.float32), seed)
                 loss, right = (float(v) for v in told)
                 if not math.isfinite(loss):
                     raise Diverged(f"the loss is {loss} at epoch {p.epoch + 1}, step {p.step + 1}")
-                n = len(labels)
+                n = len(rows)
                 now = time.monotonic()
                 new, started = (loss * n, right, n, now - started), now
                 p.sums = [a + b for a, b in zip(p.sums, new, strict=True)]
@@ -358,8 +409,9 @@ class Trainer:
             raise Diverged(f"the dev loss is {values['val_loss']} after epoch {p.epoch + 1}")
         loss, right, n, seconds = p.sums
         seconds += time.monotonic() - started
+        rate = float(self.optimizer.learning_rate.value.numpy())  # of all devices, where several
         p.history.append({
-            "epoch": p.epoch + 1, "learning_rate": float(self.optimizer.learning_rate),
+            "epoch": p.epoch + 1, "learning_rate": rate,
             "loss": loss / n, "accuracy": right / n, **values, "seconds": round(seconds, 2),
         })  # fmt: skip
         if self.learned:
@@ -420,7 +472,9 @@ class Trainer:
         """
         p, s = self.progress, self.settings
         try:
-            with _ctrl_c() as interrupted:
+            # Of several processes none may stop at a step of its own: the others would wait.
+            alone = self.team.workers == 1
+            with _ctrl_c() if alone else nullcontext(lambda: False) as interrupted:
                 while p.epoch < s.epochs and not (s.patience and p.stopping.wait >= s.patience):
                     self._run_epoch(interrupted)
                     self._finish_epoch()

@@ -29,6 +29,7 @@ from deepconnotation.presets import PRESETS
 from deepconnotation.settings import Settings
 
 if TYPE_CHECKING:
+    from deepconnotation.distributed import Team
     from deepconnotation.fit import Trainer
     from deepconnotation.run import Run
 
@@ -76,17 +77,26 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    if args.resume:
-        return resume(args.resume, args.tensorboard, args.plot)
     settings = Settings.from_dict(vars(args))
     settings.check()
+
+    from deepconnotation import distributed
+
+    team = distributed.team()
+    if args.resume:
+        return resume(args.resume, args.tensorboard, args.plot, team)
     arch = resolve(args.arch)
     data = Path(args.data) if args.data else drawn_set()
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(args.run) if args.run else Path("snapshots") / f"{arch}-{stamp}"
+    if team.workers > 1:
+        if not args.run:
+            raise UserError("--run: several machines need a name for the run, the same on each")
+        if (folder / "run.json").exists():  # a worker was lost, and all are started again
+            return resume(str(folder), args.tensorboard, args.plot, team)
     return start(
         arch, data, folder, settings, args.weights, args.teacher, args.merge, args.tensorboard,
-        args.plot,
+        args.plot, team,
     )  # fmt: skip
 
 
@@ -104,16 +114,24 @@ def drawn_set() -> Path:
 def start(
     arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
     teacher: str | None = None, merges: Sequence[str] = (), tensorboard: bool = False,
-    plot: bool = False,
+    plot: bool = False, team: "Team | None" = None,
 ) -> int:  # fmt: skip
-    """Train a new run; return the exit status."""
-    found = new_run(arch, data, folder, settings, weights, teacher, merges)
+    """Train a new run, on a team of devices or the usual one; return the exit status."""
+    from deepconnotation import backend, distributed, run
+
+    team = team or distributed.team()
+    if team.leads:
+        new_run(arch, data, folder, settings, weights, teacher, merges)
+    team.meet()
+    found = run.load(folder)
+    backend.set_precision(found.config["precision"])
     try:
-        trainer = make_trainer(found, settings)
+        trainer = make_trainer(found, settings, team=team)
     except UserError:
-        shutil.rmtree(found.path)  # nothing was trained yet, and the name is free again
+        if team.leads:
+            shutil.rmtree(folder)  # nothing was trained yet, and the name is free again
         raise
-    return _train(trainer, tensorboard, plot)
+    return team.together(lambda: _train(trainer, tensorboard, plot))
 
 
 def new_run(
@@ -219,9 +237,11 @@ def _start_teacher(folder: str, data: Path) -> dict:
     return {"folder": folder, "backbone": config["backbone"], "data": config["data"]}
 
 
-def resume(folder: str, tensorboard: bool = False, plot: bool = False) -> int:
+def resume(
+    folder: str, tensorboard: bool = False, plot: bool = False, team: "Team | None" = None
+) -> int:  # fmt: skip
     """Go on with a run as if it had never stopped; return the exit status."""
-    from deepconnotation import backend, run
+    from deepconnotation import backend, distributed, run
     from deepconnotation.data import manifest
 
     found = run.load(folder)
@@ -235,43 +255,54 @@ def resume(folder: str, tensorboard: bool = False, plot: bool = False) -> int:
         raise UserError(f"{data['path']} has changed since {folder} was started; train anew")
     settings = Settings.from_dict(found.config["settings"])
     backend.set_precision(found.config["precision"])
-    return _train(make_trainer(found.update(state="running"), settings), tensorboard, plot)
+    team = team or distributed.team()
+    team.meet()  # all have read run.json
+    found = found.update(state="running") if team.leads else found
+    trainer = make_trainer(found, settings, team=team)
+    return team.together(lambda: _train(trainer, tensorboard, plot))
 
 
 def make_trainer(
-    found: "Run", settings: Settings, say: Callable[[str], None] = print
-) -> "Trainer":
+    found: "Run", settings: Settings, say: Callable[[str], None] = print,
+    team: "Team | None" = None,
+) -> "Trainer":  # fmt: skip
     """Return what trains a run, at its beginning or where it was interrupted.
 
     Args:
         found: of `new_run`, or interrupted.
         settings: of the run.
         say: takes a line for the user.
+        team: the devices that train together; None is the usual one.
     """
+    from deepconnotation import distributed
     from deepconnotation.backend import keras, tf
     from deepconnotation.data import pipeline
     from deepconnotation.fit import Trainer
     from deepconnotation.models.fold import fold
 
     config, data = found.config, found.config["data"]
+    team = team or distributed.Team(tf.distribute.get_strategy())
+    found = team.desk(found)
+    say = say if team.leads else lambda _: None
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     counts = data["counts"]
     train = pipeline.load(data["path"], "train", found.classes)
     dev = pipeline.load(data["path"], "dev", found.classes) if "dev" in counts else None
-    model = build(
-        config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
-        affect=settings.affect != "none", **options(config["arch"], settings),
-    )  # fmt: skip
     start = config["weights"]
-    if start and start.get("folded"):
-        model = fold(model)
+    with team.scope():
+        model = build(
+            config["arch"], tuple(config["input_shape"]), len(found.classes), grey=data["grey"],
+            affect=settings.affect != "none", **options(config["arch"], settings),
+        )  # fmt: skip
+        if start and start.get("folded"):
+            model = fold(model)
     if start and not (found.path / "last" / "state.npz").exists():
         _load_weights(model, config, found.classes)
     teacher = config["teacher"]
     taught = _taught(teacher["folder"], train, found.classes) if teacher else None
-    trainer = Trainer(found, model, settings, train, dev, taught, say)
+    trainer = Trainer(found, model, settings, train, dev, taught, say, team)
     trainer.restore()
     say(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
         + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
@@ -300,9 +331,11 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
         print(f"error: {error}; no score is reported. Good weights of earlier epochs, if any, are "
               f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
         return DIVERGED
-    found = litert.write(found)
-    data = found.config["data"]
-    evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
+    if trainer.team.leads:
+        found = litert.write(found)
+        data = found.config["data"]
+        evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
+    trainer.team.meet()  # who leads is needed by the others until it is done
     return 0
 
 

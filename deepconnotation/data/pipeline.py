@@ -121,6 +121,7 @@ def batches(
     order: np.ndarray | None = None,
     skip: int = 0,
     augment: Callable | None = None,
+    share: Callable[[np.ndarray], np.ndarray] | None = None,
 ):
     """Return a tf.data.Dataset over a split; the last, partial batch is kept.
 
@@ -130,6 +131,7 @@ def batches(
         order: indices of the pictures in the order wanted; None takes them as they stand.
         skip: batches at the front that were already used, when resuming.
         augment: (uint8 images, int64 step) -> images, for training only.
+        share: from a batch's pictures to those of them that this process trains on; None is all.
 
     Yields (as dataset elements):
         uint8 or float32 images (batch, height, width, 3) in 0..255 and int64 labels (batch,).
@@ -142,6 +144,7 @@ def batches(
     def generate() -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         for start in starts:
             chosen = order[start : start + batch_size]
+            chosen = chosen if share is None else share(chosen)
             yield split.images[chosen], split.labels[chosen], start // batch_size
 
     shape = (None, *split.images.shape[1:])
