@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEEPCONNOTATION_DATA ?= $(CURDIR)/../shared/data
 export DEEPCONNOTATION_DATA
 
-.PHONY: demo test lint slow bench lock clean
+.PHONY: demo test lint slow bench bench-env lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m deepconnotation.train --arch resnet --epochs 10 --run snapshots/demo
@@ -19,8 +19,15 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/start.py
-	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/bench.py
+
+# What the benchmarks compare with, each in an environment of its own.
+bench-env: .bench/torch/installed .bench/img2dataset/installed
+
+.bench/%/installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 .venv/installed: requirements.lock setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -41,4 +48,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .bench

@@ -1,7 +1,7 @@
 """Downloading against img2dataset, and against one address at a time.
 
-    python3.11 -m venv /tmp/i2d && /tmp/i2d/bin/pip install img2dataset==1.47.0
-    python benchmarks/download.py --img2dataset /tmp/i2d/bin/img2dataset
+    make bench-env
+    python benchmarks/download.py --img2dataset .bench/img2dataset/bin/img2dataset
 
 A host on 127.0.0.1 (benchmarks/host.py) serves real faces. First, 5,000 addresses to 64x64 JPEG
 files by both tools, in turn, five times: 32 threads, one process a core, whole commands from start
@@ -75,13 +75,16 @@ def theirs(program: str, urls: Path, out: Path) -> None:
          "--enable_wandb", "False"])  # fmt: skip
 
 
-def against_img2dataset(program: str, folder: Path) -> None:
+def against_img2dataset(
+    program: str, folder: Path, repeats: int = REPEATS
+) -> dict[str, list[float]]:  # fmt: skip
+    """Return the seconds of each run of both tools."""
     times: dict[str, list[float]] = {"img2dataset": [], "ours": []}
     with host() as origin:
         urls = folder / "urls.csv"
         with open(urls, "w", newline="") as file:
             csv.writer(file).writerows([("url", "label"), *addresses(origin, COUNT)])
-        for repeat in range(REPEATS):
+        for repeat in range(repeats):
             out = folder / f"theirs{repeat}"
             times["img2dataset"].append(seconds(lambda o=out: theirs(program, urls, o)))
             check(out)
@@ -90,7 +93,7 @@ def against_img2dataset(program: str, folder: Path) -> None:
             check(out)
             for path in folder.glob("*[0-9]*"):
                 shutil.rmtree(path, ignore_errors=True)
-    tell(times, COUNT)
+    return times
 
 
 def check(out: Path) -> None:
@@ -136,7 +139,7 @@ def main() -> None:
     Path("data").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir="data") as folder:
         if args.img2dataset:
-            against_img2dataset(args.img2dataset, Path(folder))
+            tell(against_img2dataset(args.img2dataset, Path(folder)), COUNT)
         against_a_loop(Path(folder))
 
 

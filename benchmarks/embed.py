@@ -1,68 +1,108 @@
-"""`embed` against Keras' own way from the same files: image_dataset_from_directory and predict.
+"""`embed` against Keras' `predict` and timm in PyTorch, from the same files.
 
-    python benchmarks/embed.py DATASET [--backbone efficientnet_lite0]
+    python benchmarks/embed.py FOLDER [--pictures 1024]
 
-Both sides run the same backbone on all pictures of a prepared data set, in turn, three times; ours
-writes its packed cache anew each time, and the embeddings to disk. Prints the medians in pictures a
-second and their ratio (above 1 is faster than Keras).
+FOLDER holds pictures in a folder a class; some of them are prepared at 299 pixels for InceptionV3
+and at 224 for EfficientNet-Lite0, with random weights, which cost the same. Keras reads with
+`image_dataset_from_directory` and predicts in float32, its default; timm's nets run channels-last
+under bfloat16's autocast, fed by a DataLoader of two processes. Ours writes its packed cache anew
+each time, and the embeddings to disk. All load or build their net anew each time; all in turn.
 """
 
 import argparse
 import shutil
-import statistics
-import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from deepconnotation import embed
-from deepconnotation.backend import device_name, keras
-from deepconnotation.console import argument_parser, run_command
-from deepconnotation.data import manifest
+import numpy as np
+from turns import HEADER, Peer, Row, in_turn, workplace
 
-REPEATS = 3
+from deepconnotation import embed, train
+from deepconnotation.backend import keras
+from deepconnotation.console import argument_parser, run_command
+from deepconnotation.data import prepare
+from deepconnotation.data.sources import Source
+from deepconnotation.data.sources import folder as class_folders
+from deepconnotation.run import Run, file_sha256, save_model
+from deepconnotation.settings import Settings
+
+#: backbone, as timm calls it, too -> pixels, and the part of the pictures that it is given
+BACKBONES = {"efficientnet_lite0": (224, 1), "inception_v3": (299, 4)}
+REPEATS = 2
 
 
 def parse() -> argparse.Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("dataset", type=Path, metavar="DATASET")
-    parser.add_argument("--backbone", default="efficientnet_lite0", metavar="RUN|ARCH")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--pictures", type=int, default=1024)
     return parser.parse_args()
 
 
-def ours(args: argparse.Namespace, folder: Path) -> int:
-    shutil.rmtree(args.dataset / ".cache", ignore_errors=True)
-    embed.embed(args.backbone, args.dataset, folder)
-    return len(manifest.read(args.dataset))
+def random_run(arch: str, data: Path, folder: Path) -> Run:
+    """Return a run whose net has random weights."""
+    settings = Settings(precision="float32")
+    found = train.new_run(arch, data, folder, settings)
+    save_model(train.make_trainer(found, settings, lambda _: None).model, folder / "model.keras")
+    return found.update(state="finished", model_sha256=file_sha256(folder / "model.keras"))
 
 
-def plain(args: argparse.Namespace, folder: Path) -> int:
-    keras.mixed_precision.set_dtype_policy("float32")  # Keras' default
-    info = manifest.read_info(args.dataset)
-    model = embed.embedding_model(args.backbone, (info.height, info.width, 3), info.grey)
-    count = 0
-    for split in ("train", "dev", "test"):
+def ours(found: Run, data: Path, out: Path, count: int) -> float:
+    """Embed once and return pictures a second."""
+    shutil.rmtree(data / ".cache", ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)
+    started = time.perf_counter()
+    embed.embed(str(found.path), data, out)
+    return count / (time.perf_counter() - started)
+
+
+def plain(found: Run, data: Path, count: int) -> float:
+    """Load the net, predict once as Keras' guides do, and return pictures a second."""
+    keras.mixed_precision.set_dtype_policy("float32")
+    started = time.perf_counter()
+    model = embed.embedding_model(str(found.path), (*found.size, 3))
+    for split in ("train", "test"):
         files = keras.utils.image_dataset_from_directory(
-            args.dataset / split, labels=None, shuffle=False, batch_size=embed.BATCH,
-            image_size=(info.height, info.width), verbose=False,
+            data / split, labels=None, shuffle=False, batch_size=embed.BATCH,
+            image_size=model.input_shape[1:3], verbose=False,
         )  # fmt: skip
-        count += len(model.predict(files, verbose=0))
-    return count
+        model.predict(files, verbose=0)
+    return count / (time.perf_counter() - started)
+
+
+def measure(folder: Path, pictures: int) -> Iterator[Row]:
+    """Yield the table's rows."""
+    source = class_folders.read(folder)
+    order = np.random.default_rng(0).permutation(len(source.items))
+    for arch, (size, part) in BACKBONES.items():
+        some = replace(source, items=[source.items[i] for i in order[: pictures // part]])
+        with workplace() as place:
+            yield from _of(arch, size, some, Path(place))
+
+
+def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
+    data = place / "data"
+    count = len(prepare.prepare(source, data, size, fractions="90/10"))
+    found = random_run(arch, data, place / "run")
+    timm = Peer("torch", "timm_embed.py", data, arch, size)
+    rates = in_turn({
+        "ours": lambda: ours(found, data, place / "out", count),
+        "keras": lambda: plain(found, data, count), "timm": timm,
+    }, REPEATS)  # fmt: skip
+    timm.close()
+    what = f"embeddings, {arch} at {size} pixels, {count} pictures"
+    return [
+        Row(what, "Keras predict", rates["ours"], rates["keras"], "pictures/s", 1.5),
+        Row(what, "timm, PyTorch bfloat16", rates["ours"], rates["timm"], "pictures/s", 1.0),
+    ]
 
 
 def main() -> None:
     args = parse()
-    rates: dict[str, list[float]] = {"keras": [], "ours": []}
-    for repeat in range(REPEATS):
-        for name, side in (("keras", plain), ("ours", ours)):
-            with tempfile.TemporaryDirectory(dir=".") as folder:
-                started = time.perf_counter()
-                count = side(args, Path(folder) / str(repeat))
-                rates[name].append(count / (time.perf_counter() - started))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for name, values in rates.items():
-        each = ", ".join(f"{v:.0f}" for v in values)
-        print(f"{name}: {medians[name]:.0f} pictures/s (of {each})")
-    print(f"ratio {medians['ours'] / medians['keras']:.2f} on {device_name()}")
+    print(HEADER)
+    for row in measure(args.folder, args.pictures):
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from turns import HEADER, Row
 
 from deepconnotation.console import argument_parser, run_command
 
@@ -69,14 +72,18 @@ def compare(sides: dict[str, list[str]], repeats: int) -> dict[str, tuple[float,
             for name, values in found.items()}  # fmt: skip
 
 
-def main() -> None:
-    args = parse()
-    files = sorted(p for p in args.folder.rglob("*") if p.is_file())[: args.pictures]
-    ours = ["-m", "deepconnotation.predict", args.run]
+def measure(run: str, files: list[Path]) -> Iterator[Row]:
+    """Yield the table's rows: one picture cold, then a tenth of the files and all of them.
+
+    Args:
+        run: folder with model.tflite.
+        files: pictures.
+    """
+    ours = ["-m", "deepconnotation.predict", run]
     one = compare({"ours": [*ours, str(files[0])],
-                   "keras": ["-c", KERAS_ONE, args.run, str(files[0])]}, 5)  # fmt: skip
-    print(f"one picture, cold: ours {one['ours'][0]:.2f} s, Keras {one['keras'][0]:.2f} s, ratio "
-          f"{one['keras'][0] / one['ours'][0]:.1f}")  # fmt: skip
+                   "keras": ["-c", KERAS_ONE, run, str(files[0])]}, 5)  # fmt: skip
+    yield Row("predict one picture, cold process to answer", "the same model through Keras",
+              one["ours"][0], one["keras"][0], "s", 5.0)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for count in (len(files) // 10, len(files)):
             some = Path(folder) / str(count)
@@ -84,10 +91,20 @@ def main() -> None:
             for i, path in enumerate(files[:count]):
                 (some / f"{i}{path.suffix}").symlink_to(path.resolve())
             many = compare({"ours": [*ours, str(some), "--csv"],
-                            "keras": ["-c", KERAS_MANY, args.run, str(some)]}, 3)  # fmt: skip
-            for name, (seconds, memory) in many.items():
-                print(f"{count} pictures: {name} {count / seconds:.0f} a second, {memory:.0f} MiB")
-            print(f"ratio {many['keras'][0] / many['ours'][0]:.2f}")
+                            "keras": ["-c", KERAS_MANY, run, str(some)]}, 3)  # fmt: skip
+            rates = {name: count / seconds for name, (seconds, _) in many.items()}
+            memory = {name: used for name, (_, used) in many.items()}
+            what = f"predict {count:,} pictures, {memory['ours']:.0f} MiB"
+            yield Row(what, f"Keras predict from files, {memory['keras']:.0f} MiB", rates["ours"],
+                      rates["keras"], "pictures/s", 1.5)  # fmt: skip
+
+
+def main() -> None:
+    args = parse()
+    files = sorted(p for p in args.folder.rglob("*") if p.is_file())[: args.pictures]
+    print(HEADER)
+    for row in measure(args.run, files):
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

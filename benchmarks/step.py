@@ -4,7 +4,7 @@
 
 ResNet-18 at 32 pixels, both stems, SGD, batches of 64 and 200. PyTorch runs channels-last, in
 float32 or under bfloat16's autocast, whichever is faster in a first turn; its network is
-torchvision's, ours the pre-activation one, of the same convolutions. All sides in turn.
+torchvision's, ours the pre-activation one, of the same convolutions. All in turn.
 """
 
 import time
@@ -17,6 +17,7 @@ from turns import HEADER, Peer, Row, in_turn
 from deepconnotation import backend
 from deepconnotation.backend import keras, tf
 from deepconnotation.models import registry
+from deepconnotation.models.fused import fuse
 
 SIZE, PICTURES, REPEATS = 32, 256, 4  # PICTURES: about so many a turn
 FRACTAL_BATCH = 100
@@ -53,7 +54,8 @@ def resnet_rows() -> Iterator[Row]:
     short = "bfloat16" if "bfloat16" in precision else "float32"
     rate, copied = matrix_rate(short), copy_rate()
     for stem, batch in (("3x3", 64), ("3x3", 200), ("7x7", 64), ("7x7", 200)):
-        model = registry.build("resnet18", (SIZE, SIZE, 3), 8, stem=stem)
+        model = registry.build("resnet18", (SIZE, SIZE, 3), 8, stem=stem, dropout=0.0)
+        fuse(model)
         optimizer = keras.optimizers.SGD(0.01, 0.9, nesterov=True)
         peers = {p: Peer("torch", "torch_step.py", stem, SIZE, batch, PICTURES, p) for p in
                  ("float32", "bfloat16")}  # fmt: skip
@@ -77,6 +79,8 @@ def fractal_row() -> Row:
     for name in ("ours", "original"):
         keras.utils.set_random_seed(0)
         model = registry.build("fractal", (SIZE, SIZE, 3), 8, faithful_join=name == "original")
+        if name == "ours":
+            fuse(model)
         sides[name] = training_step(model, keras.optimizers.Adam(1e-3), FRACTAL_BATCH)
     found = in_turn(sides, 2 * REPEATS)  # a step's paths are drawn, so its time varies
     return Row("training step, FractalNet, batch 100", "its published formulation in Keras",

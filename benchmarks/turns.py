@@ -3,7 +3,10 @@
 import os
 import statistics
 import subprocess
-from collections.abc import Callable, Mapping
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +56,14 @@ HEADER = (
 )
 
 
+@contextmanager
+def workplace() -> Iterator[str]:
+    """Make a folder in data/, which git does not see, for as long as a benchmark needs it."""
+    Path("data").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="data") as folder:
+        yield folder
+
+
 def in_turn(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
     """Return each side's median of `repeats` figures; the sides run one after the other.
 
@@ -71,13 +82,14 @@ class Peer:
     """A program in an environment of its own that measures once a line it is sent.
 
     Args:
-        environment: of `make bench-env`.
+        environment: of `make bench-env`; "keras" is this one, which has it.
         script: in benchmarks/peers.
         *words: its arguments.
     """
 
     def __init__(self, environment: str, script: str, *words: object):
         python = PEERS / environment / "bin" / "python"
+        python = Path(sys.executable) if environment == "keras" else python
         if not python.exists():
             raise SystemExit(f"error: {python} is not there; run: make bench-env")
         self.process = subprocess.Popen(

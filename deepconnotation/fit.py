@@ -26,7 +26,7 @@ from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
 from deepconnotation.distributed import Team
 from deepconnotation.models import heads, layers
-from deepconnotation.models.fused import fuse, plain
+from deepconnotation.models.fused import fuse
 from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.schedule import Plateau, learning_rate
 from deepconnotation.settings import Settings
@@ -423,8 +423,7 @@ class Trainer:
         p.epoch, p.sums = p.epoch + 1, [0.0] * 4
         if not values or p.stopping.update(values[s.monitor]):
             p.best_epoch, p.chosen = p.epoch, chosen
-            with plain(self.model):
-                save_model(self.model, self.run.path / "model.keras")
+            save_model(self.model, self.run.path / "model.keras")
         self.average.swap()
         if values:
             p.reducing.update(values[s.monitor])

@@ -163,9 +163,12 @@ def load(path: str | Path) -> Run:
 
 
 def save_model(model: "keras.Model", path: Path) -> None:
-    """Write a .keras file under a temporary name and rename it."""
+    """Write a .keras file, of Keras' own layers, under a temporary name and rename it."""
+    from deepconnotation.models.fused import plain
+
     partial = path.with_name(f".{os.getpid()}.tmp.keras")
-    model.save(partial)
+    with plain(model):
+        model.save(partial)
     os.replace(partial, path)
 
 

@@ -5,9 +5,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from deepconnotation import run
 from deepconnotation.backend import keras, tf
 from deepconnotation.models import registry
-from deepconnotation.models.fused import FusedBatchNormalization, fuse, plain
+from deepconnotation.models.fused import FusedBatchNormalization, fuse
 
 
 def trained(fused: bool, trainable: bool = True):
@@ -45,8 +46,7 @@ def test_a_saved_model_has_keras_s_own_layers(tmp_path):
     fuse(model)
     fused = [layer for layer in model.layers if type(layer) is FusedBatchNormalization]
     assert len(fused) == 17  # one after the stem, two a block but for the first's, one at the end
-    with plain(model):
-        model.save(tmp_path / "model.keras")
+    run.save_model(model, tmp_path / "model.keras")
     assert all(type(layer) is FusedBatchNormalization for layer in fused)
     config = zipfile.ZipFile(tmp_path / "model.keras").read("config.json").decode()
     assert "Fused" not in config and "deepconnotation" not in config

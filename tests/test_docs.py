@@ -1,0 +1,122 @@
+"""README and docs/ hold: commands are understood, the example architecture works."""
+
+import re
+import shlex
+from importlib import import_module, util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tools import command, tool
+
+from deepconnotation.data.sources import toy
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAM = re.compile(
+    r"^(?:\.venv/bin/)?(?:python (?:data_tools/(?P<tool>\w+)\.py|-m deepconnotation\.(?P<name>\w+))"
+    r"|deepconnotation (?P<short>\w+))"
+)
+
+
+def commands() -> list[tuple[str, str, str]]:
+    """Return page, program and arguments of every command line in an indented block."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^(?: {4,}|\t)(\S.*)$", text, re.M):
+            match = PROGRAM.match(line)
+            if match:
+                program = match["tool"] or match["name"] or match["short"]
+                found.append((page.name, program, line[match.end() :].split(" #")[0].strip()))
+    return found
+
+
+COMMANDS = commands()
+
+
+def test_there_are_commands_on_the_pages():
+    assert len(COMMANDS) > 30
+    assert {"fetch_and_resize", "train", "evaluate", "predict"} <= {p for _, p, _ in COMMANDS}
+
+
+@pytest.mark.parametrize(("page", "program", "arguments"), COMMANDS)
+def test_every_command_is_understood(page, program, arguments):
+    """Its flags exist and take these values."""
+    path = ROOT / "data_tools" / f"{program}.py"
+    if program == "fetch_and_resize":
+        module = import_module("deepconnotation.prepare")
+    elif program == "cloud":
+        module = import_module("deepconnotation.cloud.command")
+    elif path.exists() and program != "audit":
+        spec = util.spec_from_file_location(program, path)
+        module = util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        module = import_module(f"deepconnotation.{program}")
+    words = [w for w in shlex.split(arguments) if w != "..."]
+    if words not in ([], ["--help"]) or program in ("reproduce", "demo"):
+        module.parse(words)
+
+
+def test_the_example_architecture(tmp_path, monkeypatch, toy_data):
+    """docs/architecture.md: under 60 lines, the promised parameters, trains and answers."""
+    from deepconnotation.models import registry
+
+    source, lines = re.findall(r"```python\n(.*?)```", PAGES_BY_NAME["architecture.md"], re.S)
+    assert source.count("\n") < 60
+    (tmp_path / "tiny.py").write_text(source)
+    monkeypatch.setattr(registry, "ARCHITECTURES", dict(registry.ARCHITECTURES))
+    monkeypatch.setattr(registry, "OPTIONS", dict(registry.OPTIONS))
+    exec(lines, vars(registry))
+    models = import_module("deepconnotation.models")
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    model = registry.build("tiny", (16, 16, 3), 8)
+    assert model.count_params() == 94_952
+    assert np.asarray(model(np.zeros((2, 16, 16, 3), np.uint8))).shape == (2, 8)
+
+    run = tmp_path / "run"
+    done = command("train", "--arch", "tiny", "--data", toy_data, "--run", run, "--epochs", "1",
+                   "--width", "8")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    picture = next((toy_data / "test").rglob("*.jpg"))
+    assert "ok" in command("predict", run, picture, "--csv").stdout
+
+
+PAGES_BY_NAME = {page.name: page.read_text("utf-8") for page in PAGES}
+
+#: what makes a command of README's path quick; later flags win
+QUICK = {"train": "--epochs 1 --width 8 --batch 16 --precision float32", "predict": ""}
+#: what README's path needs that a test cannot give: a host, a camera, a cloud, hours
+ELSEWHERE = ("urls.csv", "fi/*.csv", "film.mp4", "reproduce keras-cnn", "--rehearse", "demo",
+             "cloud", "--resume", "snapshots/fi ")  # fmt: skip
+
+
+@pytest.mark.slow
+def test_readme_from_top_to_bottom(tmp_path, monkeypatch):
+    """README's commands, in their order, on drawn pictures."""
+    monkeypatch.chdir(tmp_path)
+    toy.read(tmp_path / "your/pictures", per_class=12)
+    toy.read(tmp_path / "holiday", per_class=1)
+    some = next((tmp_path / "holiday").rglob("*.png"))
+    (tmp_path / "photo.jpg").write_bytes(some.read_bytes())
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots/evoked").symlink_to(ROOT / "snapshots/evoked")
+    ran = 0
+    for page, program, arguments in COMMANDS:
+        if page != "README.md" or any(e in f"{program} {arguments}" for e in ELSEWHERE):
+            continue
+        words = shlex.split(arguments)
+        if program == "train":
+            quick = shlex.split(QUICK["train"])
+            quick = quick if "efficientnet_lite0" not in words else ["--epochs", "3"]
+            words += quick if "--run" in words else [*quick, "--run", f"snapshots/doc{ran}"]
+        if "snapshots/other" in words:
+            more = ["--arch", "resnet", "--data", "data/mine", "--run", "snapshots/other"]
+            assert command("train", *more, *shlex.split(QUICK["train"])).returncode == 0
+            command("evaluate", "snapshots/other", "--split", "test")
+        is_tool = (ROOT / "data_tools" / f"{program}.py").exists() and program != "audit"
+        done = (tool(f"{program}.py", *words) if is_tool else command(program, *words))
+        assert done.returncode == 0, f"{program} {arguments}\n{done.stdout}\n{done.stderr}"
+        ran += 1
+    assert ran >= 14
