@@ -16,6 +16,7 @@ from turns import HEADER, Peer, Row, in_turn
 
 from deepconnotation import backend
 from deepconnotation.backend import keras, tf
+from deepconnotation.console import argument_parser, run_command
 from deepconnotation.models import registry
 from deepconnotation.models.fused import fuse
 
@@ -93,7 +94,12 @@ def measure() -> Iterator[Row]:
     yield fractal_row()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argument_parser(__doc__).parse_args()
     print(HEADER)
     for row in measure():
         print(row, flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
