@@ -102,6 +102,7 @@ def on_two_devices(data, folder, *words):
     return pd.read_csv(folder / "history.csv")
 
 
+@pytest.mark.slow  # the same as two processes do above
 def test_two_devices_give_the_curve_of_one(toy_data, alone, tmp_path):
     history = on_two_devices(toy_data, tmp_path / "run", *SAME)
     assert (history[FIGURES] - alone[FIGURES]).abs().max().max() < 1e-3
