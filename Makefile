@@ -9,6 +9,10 @@ export DEEPCONNOTATION_DATA
 demo: .venv/installed
 	$(BIN)/python -m deepconnotation.train --arch resnet --epochs 10 --run snapshots/demo
 
+# A process of tests a core: libraries that take both cores each only wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
 test: .venv/installed
 	$(BIN)/python -m pytest
 

@@ -17,11 +17,10 @@ from pathlib import Path
 import download
 import embed
 import epoch
-import numpy as np
 import predict
 import step
 from floor import copy_rate, matrix_rate
-from turns import HEADER, PEERS, Row, workplace
+from turns import HEADER, PEERS, Row, some_of, workplace
 
 from deepconnotation import litert, prepare
 from deepconnotation.backend import device_name
@@ -41,8 +40,7 @@ def downloading() -> Iterator[Row]:
 
 
 def predicting() -> Iterator[Row]:
-    files = sorted((DATA / "fi" / "images").rglob("*.jpg"))
-    files = [files[i] for i in np.random.default_rng(0).permutation(len(files))[:10_000]]
+    files = [item.path for item in some_of(DATA / "fi" / "images", 10_000).items]
     with workplace() as folder:
         data, run = Path(folder) / "data", Path(folder) / "run"
         prepare.main([f"{folder}/drawn", "--dataset", "toy", "--size", "96", "--out", str(data)])

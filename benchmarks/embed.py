@@ -9,35 +9,24 @@ under bfloat16's autocast, fed by a DataLoader of two processes. Ours writes its
 each time, and the embeddings to disk. All load or build their net anew each time; all in turn.
 """
 
-import argparse
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from turns import HEADER, Peer, Row, in_turn, workplace
+from turns import Peer, Row, in_turn, parse, some_of, tell, workplace
 
 from deepconnotation import embed, train
 from deepconnotation.backend import keras
-from deepconnotation.console import argument_parser, run_command
+from deepconnotation.console import run_command
 from deepconnotation.data import prepare
 from deepconnotation.data.sources import Source
-from deepconnotation.data.sources import folder as class_folders
 from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.settings import Settings
 
 #: backbone, as timm calls it, too -> pixels, and the part of the pictures that it is given
 BACKBONES = {"efficientnet_lite0": (224, 1), "inception_v3": (299, 4)}
 REPEATS = 2
-
-
-def parse() -> argparse.Namespace:
-    parser = argument_parser(__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--pictures", type=int, default=1024)
-    return parser.parse_args()
 
 
 def random_run(arch: str, data: Path, folder: Path) -> Run:
@@ -73,12 +62,9 @@ def plain(found: Run, data: Path, count: int) -> float:
 
 def measure(folder: Path, pictures: int) -> Iterator[Row]:
     """Yield the table's rows."""
-    source = class_folders.read(folder)
-    order = np.random.default_rng(0).permutation(len(source.items))
     for arch, (size, part) in BACKBONES.items():
-        some = replace(source, items=[source.items[i] for i in order[: pictures // part]])
         with workplace() as place:
-            yield from _of(arch, size, some, Path(place))
+            yield from _of(arch, size, some_of(folder, pictures // part), Path(place))
 
 
 def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
@@ -99,10 +85,8 @@ def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
 
 
 def main() -> None:
-    args = parse()
-    print(HEADER)
-    for row in measure(args.folder, args.pictures):
-        print(row, flush=True)
+    args = parse(__doc__, 1024)
+    tell(measure(args.folder, args.pictures))
 
 
 if __name__ == "__main__":

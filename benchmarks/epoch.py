@@ -10,42 +10,23 @@ bfloat16's autocast. Ours packs the pictures in its first epoch. The first epoch
 measured apart from the later ones; graphs are built in it on all sides.
 """
 
-import argparse
-import shutil
 import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from turns import HEADER, Peer, Row, in_turn, workplace
+from turns import Peer, Row, in_turn, parse, some_of, tell, workplace
 
 from deepconnotation import train
-from deepconnotation.console import argument_parser, run_command
+from deepconnotation.console import run_command
 from deepconnotation.data import prepare
-from deepconnotation.data.sources import folder as class_folders
 from deepconnotation.fit import Trainer
 from deepconnotation.run import save_model
 from deepconnotation.settings import Settings
 
 SIZE, BATCH, REPEATS = 32, 64, 3
 SETTINGS = {"dropout": 0.0, "flip": False, "shift": 0.0, "rate": 0.01, "batch": BATCH, "epochs": 99}
-
-
-def parse() -> argparse.Namespace:
-    parser = argument_parser(__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("--pictures", type=int, default=4000)
-    return parser.parse_args()
-
-
-def prepared(source: Path, pictures: int, out: Path) -> Path:
-    """Prepare some pictures of a folder, all of them for training."""
-    found = class_folders.read(source)
-    keep = np.random.default_rng(0).permutation(len(found.items))[: round(pictures / 0.9)]
-    found.items[:] = [found.items[i] for i in sorted(keep)]
-    prepare.prepare(found, out, SIZE, fractions="90/10")
-    return out
 
 
 def our_epoch(trainer: Trainer) -> float:
@@ -82,7 +63,8 @@ def waited(trainer: Trainer) -> float:
 def measure(source: Path, pictures: int) -> Iterator[Row]:
     """Yield the table's rows."""
     with workplace() as place:
-        data = prepared(source, pictures, Path(place) / "data")
+        data = Path(place) / "data"
+        prepare.prepare(some_of(source, round(pictures / 0.9)), data, SIZE, fractions="90/10")
         started = time.perf_counter()
         found = train.new_run("resnet18", data, Path(place) / "run", Settings(**SETTINGS))
         trainer = train.make_trainer(found, Settings(**SETTINGS), lambda _: None)
@@ -105,7 +87,6 @@ def measure(source: Path, pictures: int) -> Iterator[Row]:
             yield Row(what, name, later["ours"], later[name], "s", goal)
         for peer in peers.values():
             peer.close()
-        shutil.rmtree(data)
 
 
 def _in_float32(data: Path):
@@ -119,10 +100,8 @@ def _in_float32(data: Path):
 
 
 def main() -> None:
-    args = parse()
-    print(HEADER)
-    for row in measure(args.folder, args.pictures):
-        print(row, flush=True)
+    args = parse(__doc__, 4000)
+    tell(measure(args.folder, args.pictures))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import statistics
 import time
 
 import numpy as np
+from turns import each_in_turn
 
 from deepconnotation import backend
 from deepconnotation.backend import keras, tf
@@ -37,7 +38,7 @@ def parse() -> argparse.Namespace:
 
 
 def epoch_of(images: np.ndarray, labels: np.ndarray, faithful: bool):
-    """Return a function that trains an epoch."""
+    """Return a function that trains an epoch and returns its seconds."""
     keras.utils.set_random_seed(0)
     shape, classes = images.shape[1:], int(labels.max()) + 1
     model = fractal.build("fractal", shape, classes, faithful_join=faithful)
@@ -55,13 +56,15 @@ def epoch_of(images: np.ndarray, labels: np.ndarray, faithful: bool):
 
     settle = Settling(model)
 
-    def epoch() -> None:
+    def epoch() -> float:
+        started = time.perf_counter()
         for start in range(0, PICTURES, BATCH):
             batch = tf.constant(images[start : start + BATCH].astype(np.float32))
             float(step(batch, tf.constant(labels[start : start + BATCH])))
         if not faithful:  # after an epoch, as in training
             firsts = (images[k * BATCH : (k + 1) * BATCH] for k in range(SETTLING))
             settle(tf.constant(batch.astype(np.float32)) for batch in firsts)
+        return time.perf_counter() - started
 
     return epoch
 
@@ -72,13 +75,7 @@ def main() -> None:
     part = pipeline.load(args.dataset, "train")
     images, labels = np.asarray(part.images[:PICTURES]), part.labels[:PICTURES]
     sides = {"original": epoch_of(images, labels, True), "ours": epoch_of(images, labels, False)}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(REPEATS + 1):
-        for name, epoch in sides.items():
-            started = time.perf_counter()
-            epoch()
-            if repeat:  # the first one builds the graph
-                times[name].append(time.perf_counter() - started)
+    times = each_in_turn(sides, REPEATS)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         each = ", ".join(f"{v:.1f}" for v in values)

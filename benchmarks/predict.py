@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from turns import HEADER, Row
+from turns import Row, tell
 
 from deepconnotation.console import argument_parser, run_command
 
@@ -102,9 +102,7 @@ def measure(run: str, files: list[Path]) -> Iterator[Row]:
 def main() -> None:
     args = parse()
     files = sorted(p for p in args.folder.rglob("*") if p.is_file())[: args.pictures]
-    print(HEADER)
-    for row in measure(args.run, files):
-        print(row, flush=True)
+    tell(measure(args.run, files))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from floor import copy_rate, matrix_rate, training_floor
-from turns import HEADER, Peer, Row, in_turn
+from turns import Peer, Row, in_turn, tell
 
 from deepconnotation import backend
 from deepconnotation.backend import keras, tf
@@ -96,9 +96,7 @@ def measure() -> Iterator[Row]:
 
 def main() -> None:
     argument_parser(__doc__).parse_args()
-    print(HEADER)
-    for row in measure():
-        print(row, flush=True)
+    tell(measure())
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """What the benchmarks share: sides measured in turn, peers in environments of their own, rows."""
 
+import argparse
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+
+from deepconnotation.console import argument_parser
+from deepconnotation.data.sources import Source
+from deepconnotation.data.sources import folder as class_folders
 
 HERE = Path(__file__).parent
 PEERS = Path(os.environ.get("DEEPCONNOTATION_PEERS", ".bench"))  # what `make bench-env` makes
@@ -56,6 +63,28 @@ HEADER = (
 )
 
 
+def tell(rows: Iterable[Row]) -> None:
+    """Print a table, every row as soon as it is measured."""
+    print(HEADER)
+    for row in rows:
+        print(row, flush=True)
+
+
+def parse(doc: str | None, pictures: int) -> argparse.Namespace:
+    """Read the arguments of a benchmark on some pictures of a folder."""
+    parser = argument_parser(doc)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--pictures", type=int, default=pictures)
+    return parser.parse_args()
+
+
+def some_of(folder: Path, pictures: int) -> Source:
+    """Return so many pictures of a folder with a subfolder a class, always the same at random."""
+    found = class_folders.read(folder)
+    keep = np.random.default_rng(0).permutation(len(found.items))[:pictures]
+    return replace(found, items=[found.items[i] for i in sorted(keep)])
+
+
 @contextmanager
 def workplace() -> Iterator[str]:
     """Make a folder in data/, which git does not see, for as long as a benchmark needs it."""
@@ -65,7 +94,15 @@ def workplace() -> Iterator[str]:
 
 
 def in_turn(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Return each side's median of `repeats` figures; the sides run one after the other.
+    """Return each side's median of what `each_in_turn` tells."""
+    found = each_in_turn(sides, repeats)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def each_in_turn(
+    sides: Mapping[str, Callable[[], float]], repeats: int
+) -> dict[str, list[float]]:  # fmt: skip
+    """Return `repeats` figures of each side; the sides run one after the other.
 
     A first round is thrown away: it builds graphs and fills caches.
     """
@@ -75,7 +112,7 @@ def in_turn(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str,
             figure = side()
             if repeat:
                 found[name].append(figure)
-    return {name: statistics.median(values) for name, values in found.items()}
+    return found
 
 
 class Peer:

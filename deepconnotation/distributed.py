@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ LOST = (
 
 @dataclass(frozen=True)
 class Team:
-    """The devices that train together.
+    """The devices that train together; by default the usual one.
 
     Attributes:
         strategy: TensorFlow's, of all of them.
@@ -43,7 +43,7 @@ class Team:
         workers: number of processes.
     """
 
-    strategy: tf.distribute.Strategy
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
     worker: int = 0
     workers: int = 1
 
@@ -154,4 +154,4 @@ def team() -> Team:
         return Team(tf.distribute.MultiWorkerMirroredStrategy(), index, len(workers))
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return Team(tf.distribute.MirroredStrategy())
-    return Team(tf.distribute.get_strategy())
+    return Team()

@@ -168,7 +168,7 @@ class Trainer:
         say: Callable[[str], None] = print,
         team: Team | None = None,
     ):
-        self.team = team or Team(tf.distribute.get_strategy())
+        self.team = team or Team()
         self.run, self.settings = run, settings
         self.train_split, self.dev_split, self.say = train, dev, say
         if settings.freeze_until:

@@ -79,13 +79,13 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     settings = Settings.from_dict(vars(args))
     settings.check()
+    arch = resolve(args.arch)  # before anything heavy is imported
 
     from deepconnotation import distributed
 
     team = distributed.team()
     if args.resume:
         return resume(args.resume, args.tensorboard, args.plot, team)
-    arch = resolve(args.arch)
     data = Path(args.data) if args.data else drawn_set()
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(args.run) if args.run else Path("snapshots") / f"{arch}-{stamp}"
@@ -274,14 +274,14 @@ def make_trainer(
         say: takes a line for the user.
         team: the devices that train together; None is the usual one.
     """
-    from deepconnotation import distributed
     from deepconnotation.backend import keras, tf
     from deepconnotation.data import pipeline
+    from deepconnotation.distributed import Team
     from deepconnotation.fit import Trainer
     from deepconnotation.models.fold import fold
 
     config, data = found.config, found.config["data"]
-    team = team or distributed.Team(tf.distribute.get_strategy())
+    team = team or Team()
     found = team.desk(found)
     say = say if team.leads else lambda _: None
     keras.utils.set_random_seed(settings.seed)

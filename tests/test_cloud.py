@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from deepconnotation import cloud
 from deepconnotation.cloud import aws, faces, storage
 from deepconnotation.console import UserError
-from deepconnotation.data import manifest
+from deepconnotation.data import manifest, prepare
 
 boto3 = pytest.importorskip("boto3", reason="the extra [aws] is not installed")
 moto = pytest.importorskip("moto", reason="the extra [test] is not installed")
@@ -176,6 +176,13 @@ def test_refusals_name_the_flag(toy_data, words, message):
     assert SECRET not in str(refused.value)
 
 
+def test_a_data_set_without_dev_is_refused_before_anything_is_sent(s3, toy_source, tmp_path):
+    prepare.prepare(toy_source, tmp_path / "two", 16, fractions="80/20", workers=1)
+    with pytest.raises(UserError, match="needs a train and a dev split"):
+        start(tmp_path / "two", "--name", "job-3", "--built-in", "recordio", "--yes")
+    assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
+
+
 def stubbed(monkeypatch, service):
     client = boto3.client(service)
     monkeypatch.setattr(aws, "client", lambda *_: client)
@@ -262,6 +269,8 @@ def test_no_credentials_no_region_no_boto3(monkeypatch, folder, tmp_path):
     with pytest.raises(UserError, match="no AWS region; give --region"):
         cloud.main(["status", "job"])
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(UserError, match=r"pip install deepconnotation\[aws\]"):
-        cloud.main(["status", "job"])
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    for action in ("status", "stop"):
+        with pytest.raises(UserError, match=r"pip install deepconnotation\[aws\]"):
+            cloud.main([action, "job"])
 

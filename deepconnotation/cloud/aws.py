@@ -10,6 +10,9 @@ from typing import Any
 
 from deepconnotation.console import UserError, one_line
 
+#: forms of input of the built-in image classifier -> their content type
+FORMS = {"recordio": "application/x-recordio", "lst": "application/x-image"}
+
 
 def client(service: str, region: str | None = None) -> Any:
     """Return a boto3 client that retries when the service is busy.

@@ -18,9 +18,8 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
+from deepconnotation.cloud.aws import FORMS
 from deepconnotation.console import BAD_USE, UserError, argument_parser
-
-FORMS = ("recordio", "lst")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -108,8 +107,9 @@ def status(args: argparse.Namespace) -> int:
 def stop(args: argparse.Namespace) -> int:
     from deepconnotation.cloud import aws
 
+    sagemaker = aws.client("sagemaker", args.region)
     with aws.refusals():
-        aws.client("sagemaker", args.region).stop_training_job(TrainingJobName=args.job)
+        sagemaker.stop_training_job(TrainingJobName=args.job)
     print(f"{args.job} is being stopped; what it has made so far can be downloaded then")
     return 0
 

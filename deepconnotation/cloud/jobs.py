@@ -14,7 +14,7 @@ from typing import Any
 
 import deepconnotation
 from deepconnotation.cloud import container, storage
-from deepconnotation.cloud.aws import bucket_and_prefix, refusals
+from deepconnotation.cloud.aws import FORMS, bucket_and_prefix, refusals
 from deepconnotation.console import UserError
 from deepconnotation.data import archive, manifest
 
@@ -28,7 +28,6 @@ BUILT_IN = {
     "eu-west-1": "685385470294", "eu-central-1": "813361260812", "ap-northeast-1": "501404015308",
     "ap-southeast-2": "544295431143",
 }  # fmt: skip
-FORMS = {"recordio": "application/x-recordio", "lst": "application/x-image"}
 VOLUME = 50  # GB
 
 
@@ -109,7 +108,8 @@ def built_in(s3: Any, dataset: Path, order: Order, form: str) -> dict:
         Arguments of `create_training_job`.
 
     Raises:
-        UserError: where AWS has the algorithm under an account that is not known here.
+        UserError: where AWS has the algorithm under an account that is not known here, or when the
+            data set has no dev split; nothing was uploaded then.
     """
     if order.region not in BUILT_IN:
         raise UserError(f"--region {order.region}: the built-in algorithm is known in "
@@ -118,9 +118,9 @@ def built_in(s3: Any, dataset: Path, order: Order, form: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         write = storage.write_records if form == "recordio" else storage.write_lists
         counts = write(dataset, Path(folder))
+        if not all(counts.values()):
+            raise UserError(f"{dataset}: the built-in algorithm needs a train and a dev split")
         storage.send(s3, Path(folder), sorted(os.listdir(folder)), f"{order.address}/{form}")
-    if not all(counts.values()):
-        raise UserError(f"{dataset}: the built-in algorithm needs a train and a dev split")
     if form == "lst":
         storage.upload(s3, dataset, f"{order.address}/data")
     channels = []

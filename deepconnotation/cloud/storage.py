@@ -2,12 +2,10 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from deepconnotation.cloud.aws import bucket_and_prefix, refusals
 from deepconnotation.console import progress, write_atomic
@@ -79,13 +77,23 @@ def write_records(dataset: Path, folder: Path) -> dict[str, int]:
     Returns:
         Channel -> number of pictures.
     """
-    counts = {}
-    for channel, rows, labels in _channels(dataset):
-        pairs = enumerate(zip(labels, rows["file"], strict=True))
-        records = [record(i, label, (dataset / file).read_bytes()) for i, (label, file) in pairs]
-        write_atomic(folder / f"{channel}.rec", b"".join(records))
-        counts[channel] = len(rows)
-    return counts
+
+    def line(index: int, label: int, file: str) -> bytes:
+        return record(index, label, (dataset / file).read_bytes())
+
+    return _write(dataset, folder, "rec", line)
+
+
+def write_lists(dataset: Path, folder: Path) -> dict[str, int]:
+    """Write train.lst and validation.lst: index, label and file inside its split, tabs between.
+
+    See `write_records`.
+    """
+
+    def line(index: int, label: int, file: str) -> bytes:
+        return f"{index}\t{label}\t{file.partition('/')[2]}\n".encode()
+
+    return _write(dataset, folder, "lst", line)
 
 
 def record(index: int, label: int, data: bytes) -> bytes:
@@ -97,24 +105,16 @@ def record(index: int, label: int, data: bytes) -> bytes:
     return struct.pack("<II", RECORD, len(content)) + content + b"\0" * (-len(content) % 4)
 
 
-def write_lists(dataset: Path, folder: Path) -> dict[str, int]:
-    """Write train.lst and validation.lst: index, label and file inside its split, tabs between.
-
-    Returns:
-        Channel -> number of pictures.
-    """
-    counts = {}
-    for channel, rows, labels in _channels(dataset):
-        pairs = enumerate(zip(labels, rows["file"], strict=True))
-        lines = [f"{i}\t{label}\t{file.partition('/')[2]}\n" for i, (label, file) in pairs]
-        write_atomic(folder / f"{channel}.lst", "".join(lines))
-        counts[channel] = len(rows)
-    return counts
-
-
-def _channels(dataset: Path) -> Iterator[tuple[str, pd.DataFrame, list[int]]]:
+def _write(
+    dataset: Path, folder: Path, ending: str, line: Callable[[int, int, str], bytes]
+) -> dict[str, int]:  # fmt: skip
     table, info = manifest.read(dataset), manifest.read_info(dataset)
+    counts = {}
     for split, channel in CHANNELS.items():
         rows = table[table["split"] == split].sort_values("id")
         rows = rows.sample(frac=1, random_state=0)  # the algorithm reads them in their order
-        yield channel, rows, numbered(rows["label"], info.classes)
+        pairs = enumerate(zip(numbered(rows["label"], info.classes), rows["file"], strict=True))
+        lines = [line(i, label, file) for i, (label, file) in pairs]
+        write_atomic(folder / f"{channel}.{ending}", b"".join(lines))
+        counts[channel] = len(rows)
+    return counts
