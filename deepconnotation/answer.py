@@ -1,8 +1,12 @@
 """From a model and pictures to answers; evaluation, prediction and training all ask here."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from deepconnotation.backend import keras, tf
+
+if TYPE_CHECKING:
+    from deepconnotation.run import Run
 
 Answer = tuple[tf.Tensor, tf.Tensor]
 
@@ -52,3 +56,9 @@ def answers(
         return log_p, affect
 
     return answer
+
+
+def answers_of(found: "Run", model: keras.Model | None = None) -> Callable[[tf.Tensor], Answer]:
+    """Return `answers` as a run gives them, or another form of its model in its place."""
+    model = found.model if model is None else model
+    return answers(model, found.test_flip, found.multi_label, found.temperature)

@@ -270,10 +270,10 @@ def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndar
     float32 (n, 2), their valence and arousal; (n, 0) where the run does not tell them."""
     import numpy as np
 
-    from deepconnotation.answer import answers
+    from deepconnotation.answer import answers_of
     from deepconnotation.data import pipeline
 
-    answer = answers(found.model, found.test_flip, found.multi_label, found.temperature)
+    answer = answers_of(found)
     pairs = zip(*(answer(images) for images, _ in pipeline.batches(part, BATCH)), strict=True)
     log_p, told = (np.concatenate(each) for each in pairs)
     return np.exp(log_p), told

@@ -94,10 +94,10 @@ def _page(found: run.Run, chapters: dict, label: int | None, rejected: list[dict
     import numpy as np
 
     from deepconnotation import heatmap
-    from deepconnotation.answer import answers
+    from deepconnotation.answer import answers_of
     from deepconnotation.page import escape, number, page, section, strip, table
 
-    answer = answers(found.model, found.test_flip, found.multi_label, found.temperature)
+    answer = answers_of(found)
     maps = heatmap.grad_cam(found.model)
     untaught = heatmap.grad_cam(heatmap.shuffled(found.model))
     parts, agreements, sanity = [], [], []

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from deepconnotation import card, fast, litert, run
-from deepconnotation.answer import answers
+from deepconnotation.answer import answers_of
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, quiet, write_atomic
 from deepconnotation.data import manifest, pipeline
@@ -135,7 +135,7 @@ def small(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]
     figures = found.path / "metrics.json"
     if figures.exists():
         card.write(made, json.loads(figures.read_text("utf-8")))
-    answer = answers(made.model, found.test_flip, found.multi_label, found.temperature)
+    answer = answers_of(made)
     return path, lambda images: np.exp(answer(images)[0].numpy())
 
 

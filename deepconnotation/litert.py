@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from deepconnotation import fast, run
-from deepconnotation.answer import answers
+from deepconnotation.answer import answers_of
 from deepconnotation.backend import tf
 from deepconnotation.console import one_line, quiet, write_atomic
 from deepconnotation.models.fold import fold
@@ -23,7 +23,7 @@ def frozen(found: run.Run):
     )
 
     model = fold(found.model)
-    answer = answers(model, found.test_flip, found.multi_label, found.temperature)
+    answer = answers_of(found, model)
 
     @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32, "images")])
     def together(images):

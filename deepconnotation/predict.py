@@ -124,9 +124,9 @@ def answering(found: run.Run) -> "Answers":
 
     if (answer := fast.answers(found)) is not None:
         return answer
-    from deepconnotation.answer import answers
+    from deepconnotation.answer import answers_of
 
-    slow = answers(found.model, found.test_flip, found.multi_label, found.temperature)
+    slow = answers_of(found)
     return lambda images: tuple(each.numpy() for each in slow(images))
 
 
