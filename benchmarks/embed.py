@@ -1,6 +1,6 @@
 """`embed` against Keras' `predict` and timm in PyTorch, from the same files.
 
-    python benchmarks/embed.py FOLDER [--pictures 1024]
+    python benchmarks/embed.py FOLDER [--pictures 2048]
 
 FOLDER holds pictures in a folder a class; some of them are prepared at 299 pixels for InceptionV3
 and at 224 for EfficientNet-Lite0, with random weights, which cost the same. Keras reads with
@@ -25,7 +25,7 @@ from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.settings import Settings
 
 #: backbone, as timm calls it, too -> pixels, and the part of the pictures that it is given
-BACKBONES = {"efficientnet_lite0": (224, 1), "inception_v3": (299, 4)}
+BACKBONES = {"efficientnet_lite0": (224, 1), "inception_v3": (299, 2)}
 REPEATS = 2
 
 
@@ -85,7 +85,7 @@ def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
 
 
 def main() -> None:
-    args = parse(__doc__, 1024)
+    args = parse(__doc__, 2048)
     tell(measure(args.folder, args.pictures))
 
 

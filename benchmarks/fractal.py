@@ -23,6 +23,7 @@ from deepconnotation.console import argument_parser, run_command
 from deepconnotation.data import pipeline
 from deepconnotation.fit import SETTLING
 from deepconnotation.models import fractal
+from deepconnotation.models.fused import fuse
 from deepconnotation.models.layers import Settling
 from deepconnotation.settings import PRECISIONS
 
@@ -42,6 +43,8 @@ def epoch_of(images: np.ndarray, labels: np.ndarray, faithful: bool):
     keras.utils.set_random_seed(0)
     shape, classes = images.shape[1:], int(labels.max()) + 1
     model = fractal.build("fractal", shape, classes, faithful_join=faithful)
+    if not faithful:
+        fuse(model)  # as in training
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
 
