@@ -26,7 +26,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
 
 # What the benchmarks compare with, each in an environment of its own.
-bench-env: .bench/torch/installed .bench/img2dataset/installed
+bench-env: .bench/torch/installed .bench/img2dataset/installed .bench/fer/installed
 
 .bench/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .bench/$*

@@ -25,7 +25,7 @@ class Answered:
         classes: their names.
         table: id, group, label and predicted, sorted by id.
         majority: index of the commonest class of the training split.
-        minutes: its training took.
+        minutes: its training took; 0 where that is not told.
     """
 
     name: str
@@ -140,7 +140,8 @@ def as_markdown(found: list[Answered]) -> str:
         for name in metrics.SCALARS:
             values[name].append(figures[name]["value"])
         cells = " | ".join(_with_interval(figures[name]) for name in metrics.SCALARS)
-        lines.append(f"| {each.name} | {cells} | {each.minutes:.1f} min |")
+        minutes = f"{each.minutes:.1f} min" if each.minutes else ""
+        lines.append(f"| {each.name} | {cells} | {minutes} |")
     spread = " | ".join(mean_and_spread(v) for v in values.values())
     majority = " | ".join(f"{figures[name]['majority']:.3f}" for name in metrics.SCALARS)
     lines += [f"| mean ± s.d. | {spread} | |", f"| majority | {majority} | |"]
