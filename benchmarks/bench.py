@@ -1,6 +1,6 @@
 """Every step of the job against what a user would pick instead, in one table.
 
-    make bench-env bench        (about 35 minutes on two cores)
+    make bench-env bench        (about 30 minutes on two cores)
 
 Both sides of a row run in turn in one go; figures are medians. Needs the real pictures at
 DEEPCONNOTATION_DATA and the peers' environments in .bench. Writes benchmarks/bench.md. DeepFace is
@@ -64,7 +64,7 @@ def main() -> None:
     lines = [f"Measured by `make bench`, {machine()}.", "", *HEADER.split("\n")]
     print("\n".join(lines), flush=True)
     pictures = DATA / "fi" / "images"
-    for rows in (step.measure(), epoch.measure(pictures, 3000), embed.measure(pictures, 2048),
+    for rows in (step.measure(), epoch.measure(pictures, 3000), embed.measure(pictures, 1536),
                  predicting(), downloading()):  # fmt: skip
         for row in rows:
             lines.append(str(row))

@@ -1,6 +1,6 @@
 """`embed` against Keras' `predict` and timm in PyTorch, from the same files.
 
-    python benchmarks/embed.py FOLDER [--pictures 2048]
+    python benchmarks/embed.py FOLDER [--pictures 1536]
 
 FOLDER holds pictures in a folder a class; some of them are prepared at 299 pixels for InceptionV3
 and at 224 for EfficientNet-Lite0, with random weights, which cost the same. Keras reads with
@@ -85,7 +85,7 @@ def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
 
 
 def main() -> None:
-    args = parse(__doc__, 2048)
+    args = parse(__doc__, 1536)
     tell(measure(args.folder, args.pictures))
 
 
