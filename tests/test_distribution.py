@@ -70,9 +70,8 @@ def test_shares_are_learned_measured_and_merged(toy_source, toy_data, tmp_path):
     merged = distribution.shares(table, ["amusement+anger", *FI.classes[2:]])
     assert np.allclose(merged.sum(axis=1), 1)
     assert np.allclose(merged[table["label"] == "amusement", 0], 1)
-    settings = Settings(epochs=3, batch=16, width=8, rate=0.02, distributions=True,
-                        precision="float32")  # fmt: skip
-    assert train.start("resnet18", data, tmp_path / "run", settings) == 0
+    settings = Settings(epochs=3, batch=16, rate=0.02, distributions=True, precision="float32")
+    assert train.start("small_cnn", data, tmp_path / "run", settings) == 0
     found = run.load(tmp_path / "run")
     figures = json.loads((found.path / "metrics.json").read_text())["distribution"]
     assert {*figures} == {*distribution.FIGURES} and 0 < figures["kl"] < np.inf

@@ -186,7 +186,7 @@ def test_a_network_learns_what_its_teacher_says(toy_data, embedded, toy_run, tmp
 
 
 def test_the_teacher_is_named_in_the_run_and_its_report(toy_data, embedded, tmp_path):
-    settings = Settings(epochs=1, batch=16, width=4, rate=0.01)
-    train.start("resnet18", toy_data, tmp_path / "r", settings, teacher=str(embedded))
+    settings = Settings(epochs=1, batch=16, rate=0.01)
+    train.start("small_cnn", toy_data, tmp_path / "r", settings, teacher=str(embedded))
     assert run.load(tmp_path / "r").config["teacher"]["folder"] == str(embedded)
     assert "a linear probe on" in (tmp_path / "r/report.html").read_text()

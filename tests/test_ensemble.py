@@ -13,16 +13,16 @@ from deepconnotation.data import prepare
 from deepconnotation.models import registry
 from deepconnotation.settings import Settings
 
-SETTINGS = {"epochs": 1, "batch": 16, "width": 4, "precision": "float32"}
+SETTINGS = {"epochs": 1, "batch": 16, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
 def members(toy_data, tmp_path_factory):
     """Two runs that differ in seed and architecture."""
     folder = tmp_path_factory.mktemp("members")
-    for arch, seed in (("resnet18", 1), ("resnet34", 2)):
+    for arch, seed in (("small_cnn", 1), ("vgg", 2)):
         train.start(arch, toy_data, folder / arch, Settings(**SETTINGS, seed=seed))
-    return [run.load(folder / arch) for arch in ("resnet18", "resnet34")]
+    return [run.load(folder / arch) for arch in ("small_cnn", "vgg")]
 
 
 def probabilities(folder) -> pd.DataFrame:

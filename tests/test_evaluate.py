@@ -183,8 +183,8 @@ def test_classes_merged_in_evaluation_are_sums(toy_run, toy_data):
 
 
 def test_classes_merged_in_training(toy_data, tmp_path):
-    settings = Settings(epochs=1, batch=16, width=4, precision="float32")
-    train.start("resnet18", toy_data, tmp_path / "run", settings, merges=["anger+fear"])
+    settings = Settings(epochs=1, batch=16, precision="float32")
+    train.start("small_cnn", toy_data, tmp_path / "run", settings, merges=["anger+fear"])
     found = run.load(tmp_path / "run")
     expected = ["amusement", "anger+fear", "awe", "contentment", "disgust", "excitement", "sadness"]
     assert found.classes == expected and found.model.output_shape == (None, 7)

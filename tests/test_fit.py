@@ -383,7 +383,7 @@ def test_every_optimizer_learns_in_every_precision(trainer, optimizer, precision
 
 
 TRAIN = [sys.executable, "-m", "deepconnotation.train"]
-FAST = ["--epochs", "6", "--batch", "8", "--width", "4", "--deterministic", "--rate", "0.01"]
+FAST = "--arch small_cnn --epochs 20 --batch 8 --deterministic --rate 0.01".split()
 
 
 def test_killed_training_resumes_to_equal_weights(toy_data, tmp_path):
@@ -409,8 +409,8 @@ def test_killed_training_resumes_to_equal_weights(toy_data, tmp_path):
 
 
 def test_a_kill_between_training_and_evaluation_costs_nothing(toy_data, tmp_path):
-    settings = Settings(epochs=1, batch=16, width=4, rate=0.01)
-    assert train.start("resnet18", toy_data, tmp_path / "r", settings) == 0
+    settings = Settings(epochs=1, batch=16, rate=0.01)
+    assert train.start("small_cnn", toy_data, tmp_path / "r", settings) == 0
     with pytest.raises(UserError, match="is finished"):
         train.resume(str(tmp_path / "r"))
     before = (tmp_path / "r/predictions.csv").read_bytes()

@@ -14,9 +14,8 @@ from deepconnotation.console import UserError
 from deepconnotation.data import pipeline
 
 SPACE = """
-arch = "resnet18"
+arch = "small_cnn"
 epochs = 2
-width = 4
 precision = "float32"
 [search]
 batch = [16, 48]
