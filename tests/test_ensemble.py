@@ -20,9 +20,9 @@ SETTINGS = {"epochs": 1, "batch": 16, "precision": "float32"}
 def members(toy_data, tmp_path_factory):
     """Two runs that differ in seed and architecture."""
     folder = tmp_path_factory.mktemp("members")
-    for arch, seed in (("small_cnn", 1), ("vgg", 2)):
-        train.start(arch, toy_data, folder / arch, Settings(**SETTINGS, seed=seed))
-    return [run.load(folder / arch) for arch in ("small_cnn", "vgg")]
+    for arch, given in (("small_cnn", {"seed": 1}), ("resnet18", {"seed": 2, "width": 4})):
+        train.start(arch, toy_data, folder / arch, Settings(**SETTINGS, **given))
+    return [run.load(folder / arch) for arch in ("small_cnn", "resnet18")]
 
 
 def probabilities(folder) -> pd.DataFrame:
@@ -59,12 +59,12 @@ def test_what_does_not_belong_together_is_refused(members, toy_source, toy_run, 
         ensemble.ensemble(members[:1], tmp_path / "one")
     other = tmp_path / "other"
     prepare.prepare(toy_source, other, 16, seed=7, fractions="60/20/20", workers=1)
-    train.start("resnet18", other, tmp_path / "run", Settings(**SETTINGS))
+    train.start("resnet18", other, tmp_path / "run", Settings(**SETTINGS, width=4))
     strangers = [members[0], run.load(tmp_path / "run")]
     with pytest.raises(UserError, match="another data set or splits than"):
         ensemble.ensemble(strangers, tmp_path / "no")
     merged = tmp_path / "merged"
-    train.start("resnet18", other, merged, Settings(**SETTINGS), merges=["anger+fear"])
+    train.start("resnet18", other, merged, Settings(**SETTINGS, width=4), merges=["anger+fear"])
     with pytest.raises(UserError, match="has another classes than"):
         ensemble.ensemble([members[0], run.load(merged)], tmp_path / "no")
     assert not (tmp_path / "no").exists()
