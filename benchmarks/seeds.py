@@ -51,6 +51,22 @@ FER_LITE0 = {
     "--data data/fer96 --head-epochs 1 --epochs 5 --rate 2e-3 --fine-tune 0.2 --ema 0.998 "
     f"{LITE0_FACES} --run snapshots/fer-lite0",
 }
+EXPRESSIONS = (
+    "--head-epochs 0 --optimizer adamw --weight-decay 0.02 --dropout 0.3 --stochastic-depth 0.1 "
+    "--label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.15 --cutout 0.25 "
+    "--monitor val_accuracy --test-flip"
+)
+FER_TWICE = {  # all layers and live batch normalisation, at 64 pixels first, which is faster
+    "data/fer64": f"{FER_AT} --size 64 --out data/fer64",
+    "snapshots/fer-lite0-live": "-m deepconnotation.train --arch efficientnet_lite0 "
+    "--weights imagenet --data data/fer64 --epochs 10 --rate 1e-3 --ema 0.998 "
+    f"{EXPRESSIONS} --run snapshots/fer-lite0-live",
+    "data/fer96-as-64": f"{FER_AT} --size 96 --out data/fer96-as-64",
+    "data/fer96-as-64 as data/fer64": "data_tools/split.py data/fer96-as-64 --like data/fer64",
+    "snapshots/fer-lite0-96": "-m deepconnotation.train --arch efficientnet_lite0 "
+    "--weights snapshots/fer-lite0-live --data data/fer96-as-64 --epochs 6 --rate 5e-4 "
+    f"--ema 0.998 {EXPRESSIONS} --run snapshots/fer-lite0-96",
+}
 FROM_FER = (
     "--arch resnet --weights snapshots/fer --width 32 --epochs 12 --rate 0.03 "
     "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --ema 0.995 "
@@ -77,6 +93,15 @@ RECIPES = {
         },
         "--arch efficientnet_lite0 --weights snapshots/fer-lite0 --data data/faces96-names "
         f"--epochs 9 --rate 3e-4 --class-weights sqrt --ema 0.998 {LITE0_FACES}",
+    ),
+    "expressions": (  # what snapshots/expressions holds
+        {
+            **FER_TWICE,
+            "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
+            "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
+        },
+        "--arch efficientnet_lite0 --weights snapshots/fer-lite0-96 --data data/faces96-names "
+        f"--epochs 8 --rate 4e-4 --class-weights sqrt --ema 0.995 {EXPRESSIONS}",
     ),
     "fractal-faces": (  # 172 pictures of each of six classes, the original's settings
         {
