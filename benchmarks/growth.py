@@ -56,7 +56,7 @@ def measured(*words: object) -> tuple[float, float]:
     with tempfile.TemporaryFile() as told:
         job = subprocess.Popen([sys.executable, *map(str, words)], stdout=told, stderr=told)
         while job.poll() is None:
-            largest = max(largest, sum(map(anonymous, family(job.pid))))
+            largest = max(largest, sum(map(own, family(job.pid))))
             time.sleep(INTERVAL)
         if job.returncode:
             told.seek(0)
@@ -74,11 +74,12 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def anonymous(pid: int) -> float:
-    """Return the memory that only this process can use, MiB; 0 where it has just ended."""
+def own(pid: int) -> float:
+    """Return a process's memory, MiB, its share of what it shares with others; 0 where it has just
+    ended."""
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return int(next(li for li in lines if li.startswith("RssAnon")).split()[1]) / 1024
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return int(next(li for li in lines if li.startswith("Pss_Anon")).split()[1]) / 1024
     return 0.0
 
 

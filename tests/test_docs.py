@@ -98,7 +98,8 @@ def test_readme_from_top_to_bottom(tmp_path, monkeypatch):
     toy.read(tmp_path / "your/pictures", per_class=12)
     toy.read(tmp_path / "holiday", per_class=1)
     some = next((tmp_path / "holiday").rglob("*.png"))
-    (tmp_path / "photo.jpg").write_bytes(some.read_bytes())
+    for name in ("photo.jpg", "face.jpg"):
+        (tmp_path / name).write_bytes(some.read_bytes())
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots/evoked").symlink_to(ROOT / "snapshots/evoked")
     ran = 0

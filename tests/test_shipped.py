@@ -8,11 +8,11 @@ from sklearn.datasets import load_sample_image
 from tools import command
 
 from deepconnotation import run
-from deepconnotation.emotions import FI
+from deepconnotation.emotions import FER2013, FI
 from deepconnotation.predict import predict
 
 SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
-SHIPPED = ("evoked",)
+SHIPPED = ("evoked", "expressions")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -48,3 +48,13 @@ def test_it_knows_the_data_set_it_learned_from(real_data):
         paths = sorted((real_data / "fi/images" / label).iterdir())[100:900:160]
         right += sum(row["label"] == label for row in predict(found, paths))
     assert right / 40 > 0.5
+
+
+def test_it_knows_faces_that_it_has_not_seen(real_data):
+    """FER2013's PublicTest; the model learned from its training part and from other faces."""
+    found, right = run.load(SNAPSHOTS / "expressions"), 0
+    for folder in sorted((real_data / "fer2013/PublicTest").iterdir()):
+        label = FER2013.canonical(folder.name)
+        paths = sorted(folder.iterdir())[:50:10]
+        right += sum(row["label"] == label for row in predict(found, paths))
+    assert right / 35 > 0.4

@@ -18,6 +18,7 @@ THUMBNAIL = 32
 MAX_BITS = 8  # of 64 that may differ between candidates
 MAX_DIFFERENCE = 8.0  # mean absolute grey levels between two thumbnails
 _BLOCK = 32  # rows compared at once; small enough for the processor's cache
+_PAIRS = 4096  # whose thumbnails are compared at once, so that memory stays small
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
@@ -70,12 +71,18 @@ def near_pairs(
     group = np.asarray(groups, object)[pairs]
     pairs = pairs[(group[:, 0] != group[:, 1]) | (group[:, 0] == "")]
     asked, places = np.unique(pairs, return_inverse=True)
-    small = np.zeros((len(asked), THUMBNAIL, THUMBNAIL), np.int16)
+    small = np.zeros((len(asked), THUMBNAIL, THUMBNAIL), np.uint8)
     for row, image in zip(small, thumbnails_of(asked), strict=True):
         row[:] = image
-    first, second = places.reshape(-1, 2).T
-    differences = np.abs(small[first] - small[second]).mean(axis=(1, 2))
-    return pairs[differences <= MAX_DIFFERENCE]
+    places = places.reshape(-1, 2)
+    parts = [_differences(small, places[k : k + _PAIRS]) for k in range(0, len(places), _PAIRS)]
+    return pairs[np.concatenate([np.zeros(0), *parts]) <= MAX_DIFFERENCE]
+
+
+def _differences(small: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return float64 (pairs,), mean absolute grey levels between two thumbnails."""
+    first, second = small[places.T].astype(np.int16)
+    return np.abs(first - second).mean(axis=(1, 2))
 
 
 def _candidates(hashes: np.ndarray) -> np.ndarray:
