@@ -12,6 +12,7 @@ from deepconnotation.emotions import FI
 ray = pytest.importorskip("ray", reason="pip install deepconnotation[ray]")
 
 
+@pytest.mark.slow  # a Ray cluster takes half a minute to start
 def test_a_lost_worker_changes_nothing(many_pictures, tmp_path):
     from ray.cluster_utils import Cluster
 

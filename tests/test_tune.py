@@ -92,6 +92,7 @@ def test_a_killed_search_goes_on(space, toy_data, tmp_path, monkeypatch):
     assert "3 trials; best" in page and "killed, tried again" in page
 
 
+@pytest.mark.slow  # four trials of what the other tests search, too
 def test_the_originals_sweep_of_the_batch(toy_run, toy_data, tmp_path, monkeypatch):
     folder = tmp_path / "embedded"
     embed.embed(str(toy_run.path), toy_data, folder)
