@@ -68,7 +68,7 @@ def measure(source: Path, pictures: int) -> Iterator[Row]:
         prepare.prepare(some_of(source, round(pictures / 0.9)), data, SIZE, fractions="90/10")
         found = train.new_run("resnet18", data, Path(place) / "run", Settings(**SETTINGS))
         trainer = train.make_trainer(found, Settings(**SETTINGS), lambda _: None)
-        shutil.rmtree(data / ".cache")
+        shutil.rmtree(data / ".cache")  # packed anew below
         started = time.perf_counter()
         pipeline.load(data, "train")
         first = time.perf_counter() - started + our_epoch(trainer)

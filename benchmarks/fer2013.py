@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from turns import HERE, PEERS
+from turns import HERE, peers_python
 
 from deepconnotation import compare, run
 from deepconnotation.console import argument_parser, run_command
@@ -28,12 +28,9 @@ def answered_by_package(ours: compare.Answered, data: Path) -> compare.Answered:
     """Return what the package says of the pictures that a run was evaluated on."""
     sources = manifest.read(data).set_index("id")["source"]
     files = [str((DATA / sources[each]).resolve()) for each in ours.table["id"]]
-    python = PEERS / "fer" / "bin" / "python"
-    if not python.exists():
-        raise SystemExit(f"error: {python} is not there; run: make bench-env")
     told = subprocess.run(
-        [python, HERE / "peers" / "fer_answers.py"], input="\n".join(files), text=True, check=True,
-        stdout=subprocess.PIPE,
+        [peers_python("fer"), HERE / "peers" / "fer_answers.py"], input="\n".join(files), text=True,
+        check=True, stdout=subprocess.PIPE,
     ).stdout  # fmt: skip
     answers = pd.Series(dict(line.rsplit(",", 1) for line in told.splitlines()))
     predicted = [FER2013.canonical(answers[file]) for file in files]

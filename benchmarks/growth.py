@@ -21,7 +21,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from PIL import Image
-from turns import workplace
+from turns import memory, workplace
 
 from deepconnotation.console import argument_parser, run_command
 from deepconnotation.data.sources import toy
@@ -56,7 +56,9 @@ def measured(*words: object) -> tuple[float, float]:
     with tempfile.TemporaryFile() as told:
         job = subprocess.Popen([sys.executable, *map(str, words)], stdout=told, stderr=told)
         while job.poll() is None:
-            largest = max(largest, sum(map(own, family(job.pid))))
+            # Forked workers share pages with the process that started them: each counts its part.
+            parts = [memory(pid, "smaps_rollup", "Pss_Anon") for pid in family(job.pid)]
+            largest = max(largest, sum(parts))
             time.sleep(INTERVAL)
         if job.returncode:
             told.seek(0)
@@ -72,15 +74,6 @@ def family(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += map(int, path.read_text().split())
     return found
-
-
-def own(pid: int) -> float:
-    """Return a process's memory, MiB, its share of what it shares with others; 0 where it has just
-    ended."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        return int(next(li for li in lines if li.startswith("Pss_Anon")).split()[1]) / 1024
-    return 0.0
 
 
 def of(size: int, place: Path) -> dict[str, tuple[float, float]]:

@@ -12,14 +12,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from deepconnotation import embed, metrics
+from deepconnotation import embed, metrics, probe
+from deepconnotation.compare import with_interval
 from deepconnotation.console import argument_parser, run_command
 from deepconnotation.data import prepare
-from deepconnotation.data.download import PLACEHOLDER_TIMES
 from deepconnotation.data.sources import Options, read
 from deepconnotation.embeddings import Embeddings
 
@@ -29,22 +26,23 @@ STRENGTH = 0.001  # C of the logistic regression
 
 
 def is_sign(found: Embeddings) -> np.ndarray:
-    """Return bool (n,): the same bytes so often that only a host's sign is likely."""
-    digests = found.table()["sha256"]
-    return (digests.map(digests.value_counts()) >= PLACEHOLDER_TIMES).to_numpy()
+    """Return bool (n,): what preparing would leave out as a host's sign."""
+    table = found.table()
+    gone = prepare.drop_repeats(table.reset_index())[1]
+    signs = {each.source for each in gone if each.reason == "placeholder"}
+    return table["source"].isin(signs).to_numpy()
 
 
 def accuracy(found: Embeddings, train: np.ndarray, tests: dict[str, np.ndarray]) -> list[str]:
     """Return a cell of the table for every set of test pictures."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=300))
-    model.fit(found.rows[train], found.labels[train])
+    model = probe.fit(STRENGTH, found.rows[train], found.labels[train])
     majority = int(np.bincount(found.labels[train]).argmax())
     cells = []
     for rows in tests.values():
         f = metrics.summarise(
             found.labels[rows], model.predict(found.rows[rows]), found.info.classes, majority
         )["accuracy"]
-        cells.append(f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})")
+        cells.append(with_interval(f))
     return cells
 
 

@@ -9,7 +9,6 @@ tenth of the pictures. Prints medians and ratios (above 1 is better than Keras).
 """
 
 import argparse
-import contextlib
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from turns import Row, tell
+from turns import Row, memory, tell
 
 from deepconnotation.console import argument_parser, run_command
 
@@ -60,12 +59,8 @@ def timed(words: list[str]) -> tuple[float, float]:
 
     def watch() -> None:
         # Not what wait4 tells: that counts the process which started it, too.
-        status = Path(f"/proc/{child.pid}/status")
         while not done.wait(0.02):
-            with contextlib.suppress(OSError, StopIteration):
-                lines = status.read_text().splitlines()
-                peak = next(line for line in lines if line.startswith("VmHWM"))
-                largest[0] = int(peak.split()[1]) / 1024
+            largest[0] = memory(child.pid, "status", "VmHWM") or largest[0]
 
     watcher = threading.Thread(target=watch)
     watcher.start()

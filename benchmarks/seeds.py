@@ -41,21 +41,18 @@ FER = {  # a start for faces: seven expressions of other people
     "--epochs 20 --shift 0.08 --rotate 10 --zoom 0.1 --label-smoothing 0.1 --ema 0.999 "
     "--l2 2.5e-4 --monitor val_accuracy --run snapshots/fer",
 }
-LITE0_FACES = (
+LITE0 = (
     "--optimizer adamw --weight-decay 0.02 --dropout 0.3 --stochastic-depth 0.1 "
-    "--label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --monitor val_loss --test-flip"
+    "--label-smoothing 0.1 --shift 0.08 --rotate 10 --test-flip"
 )
+LITE0_FACES = f"{LITE0} --zoom 0.1 --monitor val_loss"
 FER_LITE0 = {
     "data/fer96": f"{FER_AT} --size 96 --out data/fer96",
     "snapshots/fer-lite0": "-m deepconnotation.train --arch efficientnet_lite0 --weights imagenet "
     "--data data/fer96 --head-epochs 1 --epochs 5 --rate 2e-3 --fine-tune 0.2 --ema 0.998 "
     f"{LITE0_FACES} --run snapshots/fer-lite0",
 }
-EXPRESSIONS = (
-    "--head-epochs 0 --optimizer adamw --weight-decay 0.02 --dropout 0.3 --stochastic-depth 0.1 "
-    "--label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.15 --cutout 0.25 "
-    "--monitor val_accuracy --test-flip"
-)
+EXPRESSIONS = f"{LITE0} --head-epochs 0 --zoom 0.15 --cutout 0.25 --monitor val_accuracy"
 FER_TWICE = {  # all layers and live batch normalisation, at 64 pixels first, which is faster
     "data/fer64": f"{FER_AT} --size 64 --out data/fer64",
     "snapshots/fer-lite0-live": "-m deepconnotation.train --arch efficientnet_lite0 "

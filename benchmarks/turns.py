@@ -1,13 +1,13 @@
 """What the benchmarks share: sides measured in turn, peers in environments of their own, rows."""
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def some_of(folder: Path, pictures: int) -> Source:
     return replace(found, items=[found.items[i] for i in sorted(keep)])
 
 
-@contextmanager
+@contextlib.contextmanager
 def workplace() -> Iterator[str]:
     """Make a folder in data/, which git does not see, for as long as a benchmark needs it."""
     Path("data").mkdir(exist_ok=True)
@@ -115,6 +115,22 @@ def each_in_turn(
     return found
 
 
+def peers_python(environment: str) -> Path:
+    """Return the Python of an environment of `make bench-env`."""
+    python = PEERS / environment / "bin" / "python"
+    if not python.exists():
+        raise SystemExit(f"error: {python} is not there; run: make bench-env")
+    return python
+
+
+def memory(pid: int, file: str, figure: str) -> float:
+    """Return what a file of /proc/PID tells of a process's memory, MiB; 0 where it has ended."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+        return int(next(li for li in lines if li.startswith(f"{figure}:")).split()[1]) / 1024
+    return 0.0
+
+
 class Peer:
     """A program in an environment of its own that measures once a line it is sent.
 
@@ -125,10 +141,7 @@ class Peer:
     """
 
     def __init__(self, environment: str, script: str, *words: object):
-        python = PEERS / environment / "bin" / "python"
-        python = Path(sys.executable) if environment == "keras" else python
-        if not python.exists():
-            raise SystemExit(f"error: {python} is not there; run: make bench-env")
+        python = sys.executable if environment == "keras" else peers_python(environment)
         self.process = subprocess.Popen(
             [python, HERE / "peers" / script, *map(str, words)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,

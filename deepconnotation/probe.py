@@ -43,7 +43,7 @@ def probe(found: Embeddings) -> dict | None:
 
     unseen = _out_of_fold(strength, rows[train], labels[train], found.groups()[train])
     found.write("predictions-train.csv", "train", of_all(unseen))
-    fitted = _fit(_probe(strength), rows[train], labels[train])
+    fitted = fit(strength, rows[train], labels[train])
     if len(dev):
         found.write("predictions-dev.csv", "dev", of_all(fitted.predict_proba(rows[dev])))
     if not len(test):
@@ -57,10 +57,17 @@ def _probe(strength: float) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300))
 
 
-def _fit(pipeline: Pipeline, rows: np.ndarray, labels: np.ndarray) -> Pipeline:
+def fit(strength: float, rows: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """Return a logistic regression on standardised embeddings.
+
+    Args:
+        strength: C, the inverse of the L2 penalty.
+        rows: float (n, units).
+        labels: int (n,).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits do not matter
-        return pipeline.fit(rows, labels)
+        return _probe(strength).fit(rows, labels)
 
 
 def _choose(rows, labels, train: np.ndarray, dev: np.ndarray) -> float:
@@ -71,7 +78,7 @@ def _choose(rows, labels, train: np.ndarray, dev: np.ndarray) -> float:
     dev = dev[known]
 
     def loss(strength: float) -> float:
-        fitted = _fit(_probe(strength), rows[train], labels[train])
+        fitted = fit(strength, rows[train], labels[train])
         return log_loss(labels[dev], fitted.predict_proba(rows[dev]), labels=fitted.classes_)
 
     return min(STRENGTHS, key=loss)

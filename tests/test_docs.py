@@ -101,7 +101,8 @@ def test_readme_from_top_to_bottom(tmp_path, monkeypatch):
     for name in ("photo.jpg", "face.jpg"):
         (tmp_path / name).write_bytes(some.read_bytes())
     (tmp_path / "snapshots").mkdir()
-    (tmp_path / "snapshots/evoked").symlink_to(ROOT / "snapshots/evoked")
+    for name in ("evoked", "expressions"):
+        (tmp_path / "snapshots" / name).symlink_to(ROOT / "snapshots" / name)
     ran = 0
     for page, program, arguments in COMMANDS:
         if page != "README.md" or any(e in f"{program} {arguments}" for e in ELSEWHERE):
