@@ -188,8 +188,8 @@ class Trainer:
         counts = np.bincount(train.labels, minlength=self.classes)
         self.targets = self._make_targets(teacher)
         self.objective = losses.multi_label_loss if settings.multi_label else losses.objective(
-            run.classes, counts, settings.focal, settings.logit_adjustment, settings.polarity,
-            settings.wheel,
+            run.classes, counts, settings.label_smoothing, settings.focal,
+            settings.logit_adjustment, settings.polarity, settings.wheel,
         )  # fmt: skip
         self.affect = affect.values(train.table)
         if settings.affect != "none" and not np.isfinite(self.affect).any():
@@ -236,7 +236,7 @@ class Trainer:
     def _make_targets(self, teacher: np.ndarray | None) -> np.ndarray:
         """Return float32 (n, classes), what the net should answer for each training picture."""
         settings, train = self.settings, self.train_split
-        targets = losses.smooth(train.labels, self.classes, settings.label_smoothing).numpy()
+        targets = np.eye(self.classes, dtype=np.float32)[train.labels]
         if settings.multi_label:
             targets = multilabel.present(train.table, self.run.classes).astype(np.float32)
         if settings.distributions:

@@ -15,13 +15,16 @@ class Objective:
     """The loss of a picture, in nats: cross-entropy, and what settings add to it.
 
         z' = z + adjustment                                    (Menon et al., ICLR 2021)
-        L  = -sum_c w_c t_c (1 - p_c)^focal log p_c,  p = softmax(z')    (Lin et al., ICCV 2017)
+        L  = -sum_c s_c (1 - p_c)^focal log p_c,  p = softmax(z')        (Lin et al., ICCV 2017)
+        s  = smooth(w t): weights first, or a rare class's would be given to every picture's share
+             of smoothing for it, and all pictures be taken for that class a little
         L *= 1 + polarity [sign(argmax p) != sign(argmax t)]   (VAANet, Zhao et al., AAAI 2020)
         L += wheel sum_y t_y sum_c p_c d(y, c)
 
     Attributes:
         adjustment: float32 (classes,), tau log prior; the logits that the model answers stay
             without it, so that they favour no class for being common.
+        smoothing: of labels, 0 to 1; 0 is off.
         focal: gamma; 0 is plain cross-entropy.
         polarity: lambda of the polarity-consistent loss; 0 is off.
         signs: int (classes,), +1, -1 or 0.
@@ -30,6 +33,7 @@ class Objective:
     """
 
     adjustment: np.ndarray
+    smoothing: float = 0.0
     focal: float = 0.0
     polarity: float = 0.0
     signs: np.ndarray | None = None
@@ -42,13 +46,13 @@ class Objective:
         """Return float32 (batch,), the loss of each picture.
 
         Args:
-            targets: float32 (batch, classes), probabilities; smoothed, mixed or viewers' shares
-                too: the cross-entropy is then their KL divergence plus a constant.
+            targets: float32 (batch, classes), probabilities; mixed or viewers' shares too: the
+                cross-entropy is then their KL divergence plus a constant.
             logits: float32 (batch, classes).
             class_weights: float32 (classes,).
         """
         log_p = tf.nn.log_softmax(logits + self.adjustment)
-        terms = class_weights * targets * log_p
+        terms = smooth(class_weights * targets, self.smoothing) * log_p
         if self.focal:
             # Where p is 1 the power's gradient is 0 / 0 for gamma below 1.
             terms *= tf.maximum(1 - tf.exp(log_p), 1e-7) ** self.focal
@@ -64,14 +68,15 @@ class Objective:
 
 
 def objective(
-    classes: Sequence[str], counts: np.ndarray, focal: float = 0.0, logit_adjustment: float = 0.0,
-    polarity: float = 0.0, wheel: float = 0.0,
+    classes: Sequence[str], counts: np.ndarray, smoothing: float = 0.0, focal: float = 0.0,
+    logit_adjustment: float = 0.0, polarity: float = 0.0, wheel: float = 0.0,
 ) -> Objective:  # fmt: skip
     """Return the loss for a data set.
 
     Args:
         classes: names, in the order of the logits.
         counts: int (classes,), training pictures of each.
+        smoothing: of labels.
         focal: gamma.
         logit_adjustment: tau, of the logarithm of the classes' shares.
         polarity: lambda of the polarity-consistent loss.
@@ -83,6 +88,7 @@ def objective(
     prior = np.maximum(counts, 1) / np.maximum(counts, 1).sum()
     return Objective(
         adjustment=(logit_adjustment * np.log(prior)).astype(np.float32),
+        smoothing=smoothing,
         focal=focal,
         polarity=polarity,
         signs=polarities(classes) if polarity else None,
@@ -199,14 +205,13 @@ class LearnedWeights:
         self.variable.assign(relative / tf.reduce_sum(self.shares * relative))
 
 
-def smooth(labels: tf.Tensor, classes: int, amount: float) -> tf.Tensor:
-    """Return targets with `amount` of the probability spread over all classes.
+def smooth(targets: tf.Tensor, amount: float) -> tf.Tensor:
+    """Return float32 (batch, classes): `amount` of each row's sum spread over all classes.
 
     Label smoothing of Szegedy et al. 2016 (arXiv 1512.00567).
 
     Args:
-        labels: int64 (batch,).
-        classes: their number.
+        targets: float32 (batch, classes).
         amount: 0 to 1.
     """
-    return tf.one_hot(labels, classes) * (1 - amount) + amount / classes
+    return (1 - amount) * targets + amount * tf.reduce_mean(targets, axis=1, keepdims=True)
