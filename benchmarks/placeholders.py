@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from deepconnotation import embed, metrics, probe
-from deepconnotation.compare import with_interval
 from deepconnotation.console import argument_parser, run_command
 from deepconnotation.data import prepare
 from deepconnotation.data.sources import Options, read
@@ -42,7 +41,7 @@ def accuracy(found: Embeddings, train: np.ndarray, tests: dict[str, np.ndarray])
         f = metrics.summarise(
             found.labels[rows], model.predict(found.rows[rows]), found.info.classes, majority
         )["accuracy"]
-        cells.append(with_interval(f))
+        cells.append(metrics.with_interval(f))
     return cells
 
 

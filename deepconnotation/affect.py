@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from deepconnotation.data.manifest import numbers
-from deepconnotation.metrics import draw_groups, interval
+from deepconnotation.metrics import draw_groups, interval, with_interval
 
 NAMES = ("valence", "arousal")
 FIGURES = ("ccc", "rmse", "sagr")
@@ -96,7 +96,6 @@ def as_text(summary: dict[str, dict]) -> str:
     for name, found in summary.items():
         cells = []
         for figure in (figure for figure in FIGURES if figure in found):
-            f = found[figure]
-            cells.append(f"{figure.upper()} {f['value']:.3f} ({f['low']:.3f} - {f['high']:.3f})")
+            cells.append(f"{figure.upper()} {with_interval(found[figure])}")
         lines.append(f"{name:20}{'   '.join(cells)}   {found['pictures']} pictures")
     return "\n".join(lines)

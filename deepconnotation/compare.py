@@ -139,7 +139,7 @@ def as_markdown(found: list[Answered]) -> str:
         )
         for name in metrics.SCALARS:
             values[name].append(figures[name]["value"])
-        cells = " | ".join(with_interval(figures[name]) for name in metrics.SCALARS)
+        cells = " | ".join(metrics.with_interval(figures[name]) for name in metrics.SCALARS)
         minutes = f"{each.minutes:.1f} min" if each.minutes else ""
         lines.append(f"| {each.name} | {cells} | {minutes} |")
     spread = " | ".join(mean_and_spread(v) for v in values.values())
@@ -152,11 +152,6 @@ def as_markdown(found: list[Answered]) -> str:
     lines += ["", header, "|---|---|---|---|---|---|---|"]
     for other in found[1:]:
         d = differences(found[0], other)
-        cells = " | ".join(with_interval(d[name], "+") for name in metrics.SCALARS)
+        cells = " | ".join(metrics.with_interval(d[name], "+") for name in metrics.SCALARS)
         lines.append(f"| {other.name} | {cells} | {d['gained']} | {d['lost']} | {d['p']:.2g} |")
     return "\n".join(lines)
-
-
-def with_interval(figure: dict, sign: str = "") -> str:
-    """Return a figure's "value" and between which bounds it lies, as tables show them."""
-    return f"{figure['value']:{sign}.3f} ({figure['low']:{sign}.3f} to {figure['high']:{sign}.3f})"

@@ -141,6 +141,11 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def with_interval(figure: dict, sign: str = "") -> str:
+    """Return a figure's "value" and between which bounds it lies, as tables show them."""
+    return f"{figure['value']:{sign}.3f} ({figure['low']:{sign}.3f} to {figure['high']:{sign}.3f})"
+
+
 def resampled(
     labels: np.ndarray, predicted: np.ndarray, classes: int, groups: Sequence[str] | None = None,
     seed: int = 0,

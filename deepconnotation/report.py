@@ -16,7 +16,7 @@ from deepconnotation.data.audit import Findings
 from deepconnotation.data.pipeline import Split
 from deepconnotation.data.prepare import rejection_counts
 from deepconnotation.distribution import FIGURES
-from deepconnotation.metrics import GEOMETRY, SCALARS
+from deepconnotation.metrics import GEOMETRY, SCALARS, with_interval
 from deepconnotation.models import figure
 from deepconnotation.multilabel import FIGURES as SEVERAL
 from deepconnotation.page import escape, figure_image, number, page, section, strip, table
@@ -177,8 +177,7 @@ def _calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -
 
 def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:
     rows = [
-        [name, *(f"{number(f['value'])} ({number(f['low'])} to {number(f['high'])})"
-                 for f in (figures[k] for k in affect.FIGURES)), figures["pictures"]]
+        [name, *(with_interval(figures[k]) for k in affect.FIGURES), figures["pictures"]]
         for name, figures in summary["affect"].items() if figures["pictures"]
     ]  # fmt: skip
     words = ("<p>Both lie between -1 and 1. CCC is the concordance correlation (1 is perfect, 0 "
@@ -212,10 +211,8 @@ def _groups(summary: dict) -> str:
     tables = []
     for name, rows in summary["slices"].items():
         cells = [
-            [row["value"], row["images"], *(
-                f"{number(f['value'])} ({number(f['low'])} to {number(f['high'])})"
-                for f in (row["accuracy"], row["balanced_accuracy"])
-            ), number(row["commonest"])] for row in rows
+            [row["value"], row["images"], with_interval(row["accuracy"]),
+             with_interval(row["balanced_accuracy"]), number(row["commonest"])] for row in rows
         ]  # fmt: skip
         tables.append(f"<h3>By {escape(name)}</h3>{table(header, cells)}")
     return words + "".join(tables)

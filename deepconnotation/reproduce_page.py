@@ -4,6 +4,7 @@ from pathlib import Path
 
 from deepconnotation import page
 from deepconnotation.console import write_atomic
+from deepconnotation.metrics import with_interval
 from deepconnotation.reproduce import FORMS, result, why_not
 from deepconnotation.rows import ROWS
 
@@ -59,6 +60,4 @@ def _figure(found: dict | None) -> str:
         return "not run"
     if "diverged" in found:
         return f"no figure: {found['diverged']}"
-    f = found["accuracy"]
-    return (f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f}) "
-            f"[{found['balanced_accuracy']['value']:.3f}]")  # fmt: skip
+    return f"{with_interval(found['accuracy'])} [{found['balanced_accuracy']['value']:.3f}]"

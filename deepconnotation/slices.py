@@ -101,9 +101,7 @@ def as_text(found: dict[str, list[dict]]) -> str:
     for name, rows in found.items():
         lines.append(f"{name:26}{'pictures':>9}  {'accuracy':24}{'balanced':24}commonest class")
         for row in rows:
-            cells = "".join(
-                f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})  "
-                for f in (row["accuracy"], row["balanced_accuracy"])
-            )
+            names = ("accuracy", "balanced_accuracy")
+            cells = "".join(f"{metrics.with_interval(row[name])}  " for name in names)
             lines.append(f"  {row['value']:24}{row['images']:9}  {cells}{row['commonest']:.3f}")
     return "\n".join(lines)
