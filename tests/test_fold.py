@@ -70,3 +70,15 @@ def test_frozen_layers_stay_frozen_and_precision_is_chosen():
     assert folded.get_layer("stage1_block1_depthwise").compute_dtype == "bfloat16"
     answer = folded(tf.zeros((1, 32, 32, 3)))
     assert np.allclose(answer, model(tf.zeros((1, 32, 32, 3))), atol=0.05)
+
+
+def test_frozen_depthwise_convolutions_are_fast_ones():
+    """A depthwise convolution's gradient is slow in bfloat16; a frozen one's is never asked for."""
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")  # conftest.py sets it back
+    model = registry.build("efficientnet_lite0", (32, 32, 3), 5)
+    heads.freeze_until(model, "stage3")
+    precision = {
+        layer.name: layer.compute_dtype for layer in fold(model).layers if "depthwise" in layer.name
+    }
+    assert precision["stage3_block2_depthwise"] == "bfloat16"
+    assert precision["stage4_block1_depthwise"] == "float32"

@@ -61,6 +61,8 @@ def variables(model: keras.Model) -> list:
 def freeze_until(model: keras.Model, until: str) -> None:
     """Freeze all layers from the first to a named one; batch normalisation keeps its statistics.
 
+    Their convolutions compute in the global policy's precision.
+
     Args:
         model: of the registry.
         until: a layer's name, or a block's ("block3" of block3_conv1 and of block3a_bn), whose last
@@ -77,6 +79,8 @@ def freeze_until(model: keras.Model, until: str) -> None:
         raise UserError(f"--freeze-until {until!r}: no such layer; the nearest is {near!r}")
     for layer in model.layers[: matches[-1] + 1]:
         layer.trainable = False
+        if "Conv2D" in type(layer).__name__:  # `registry.build` spares gradients, which it has none
+            layer.dtype_policy = keras.config.dtype_policy()
     if not model.trainable_variables:
         raise UserError(f"--freeze-until {until}: nothing would be left to learn")
 
