@@ -24,7 +24,8 @@ table { border-collapse: collapse; font: 14px/1.4 system-ui, sans-serif; margin:
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
-td.text { text-align: left; white-space: normal; word-break: break-word; }
+th.text, td.text { text-align: left; }
+td.text { white-space: normal; word-break: break-word; min-width: 9rem; }
 td.text:first-child { white-space: nowrap; }
 .confusion img { max-width: min(100%, 44rem); }
 img { max-width: 100%; height: auto; }
@@ -73,7 +74,7 @@ def table(header: list[str], rows: list[list[object]], text: bool = False) -> st
         text: whether they are words that may wrap, not numbers.
     """
     kind = ' class="text"' if text else ""
-    head = "".join(f"<th>{escape(h)}</th>" for h in header)
+    head = "".join(f"<th{kind}>{escape(h)}</th>" for h in header)
     lines = ["".join(f"<td{kind}>{escape(c)}</td>" for c in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     top = f"<thead><tr>{head}</tr></thead>" if header else ""

@@ -11,7 +11,7 @@ from deepconnotation.backend import keras
 STAGE = re.compile(r"(block_?\d+|stage\d+|mixed\d+|conv\d+(?=_|$)|dense\d+|head\d*|stem|top|lstm|"
                    r"member\d+|mean|embedding|logits|affect|image|normalise)",
                    re.IGNORECASE)  # fmt: skip
-COLUMN = 12  # boxes one below the other
+COLUMN = 14  # boxes one below the other at most
 BLUE, PALE = "#2b5d9b", "#e8eef6"
 
 
@@ -59,22 +59,26 @@ def draw(model: keras.Model) -> Figure:
     """Return a figure of the model, to be saved in any format."""
     boxes = stages(model)
     columns = math.ceil(len(boxes) / COLUMN)
-    rows = min(len(boxes), COLUMN)
+    rows = math.ceil(len(boxes) / columns)
     figure = Figure(figsize=(3.6 * columns, 0.62 * rows + 0.6))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, columns)
-    axes.set_ylim(-rows - 0.1, 0.9)
+    axes.set_ylim(-rows - 0.2, 0.9)
     axes.axis("off")
     axes.text(0.05, 0.5, f"{model.name}: {_count(model)} parameters", weight="bold",
               fontsize=10, va="center")  # fmt: skip
     for number, (name, shape, layers, parameters) in enumerate(boxes):
-        x, y = number // COLUMN, -(number % COLUMN)
+        x, y = number // rows, -(number % rows)
         style = {"boxstyle": "round,pad=0.3", "facecolor": PALE, "edgecolor": BLUE}
         size = " x ".join(str(n) for n in shape)
         plural = "" if layers == 1 else "s"
         text = f"{name}   {size}\n{layers} layer{plural}, {parameters:,} parameters"
         axes.text(x + 0.5, y - 0.35, text, ha="center", va="center", fontsize=8, bbox=style)
-        if number % COLUMN and number:
+        if number:
             axes.annotate("", (x + 0.5, y - 0.1), (x + 0.5, y + 0.4),
                           arrowprops={"arrowstyle": "->", "color": BLUE})  # fmt: skip
+        if number and not y:  # from the foot of the column before
+            bottom = -rows - 0.1
+            axes.plot([x - 0.5, x - 0.5, x, x, x + 0.5], [bottom + 0.4, bottom, bottom, 0.4, 0.4],
+                      color=BLUE, linewidth=1)  # fmt: skip
     return figure
