@@ -98,7 +98,7 @@ RECIPES = {
             "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
         },
         "--arch efficientnet_lite0 --weights snapshots/fer-lite0-96 --data data/faces96-names "
-        f"--epochs 8 --rate 4e-4 --class-weights sqrt --ema 0.995 {EXPRESSIONS}",
+        f"--epochs 6 --rate 4e-4 --class-weights sqrt --ema 0.995 {EXPRESSIONS}",
     ),
     "fractal-faces": (  # 172 pictures of each of six classes, the original's settings
         {
