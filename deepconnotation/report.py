@@ -163,7 +163,7 @@ def _calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -
     left, other = figure.subplots(1, 2)
     confidence, share, counts = (np.array(column) for column in zip(*f["reliability"], strict=True))
     left.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    left.scatter(confidence, share, s=6 + 120 * counts / counts.max(), color=BLUE)
+    left.scatter(confidence, share, s=6 + 120 * counts / counts.max(), color=BLUE, clip_on=False)
     left.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of right answers",
              title="reliability; larger dots hold more pictures")  # fmt: skip
     other.plot(kept / len(order), np.cumsum(right[order]) / kept, color=BLUE)
