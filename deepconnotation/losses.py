@@ -16,8 +16,8 @@ class Objective:
 
         z' = z + adjustment                                    (Menon et al., ICLR 2021)
         L  = -sum_c s_c (1 - p_c)^focal log p_c,  p = softmax(z')        (Lin et al., ICCV 2017)
-        s  = smooth(w t): weights first, or a rare class's would be given to every picture's share
-             of smoothing for it, and all pictures be taken for that class a little
+        s  = smooth(w t), in this order: a rare class's weight must not reach its share of the
+             smoothing of other classes' pictures
         L *= 1 + polarity [sign(argmax p) != sign(argmax t)]   (VAANet, Zhao et al., AAAI 2020)
         L += wheel sum_y t_y sum_c p_c d(y, c)
 

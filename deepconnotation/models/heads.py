@@ -79,7 +79,7 @@ def freeze_until(model: keras.Model, until: str) -> None:
         raise UserError(f"--freeze-until {until!r}: no such layer; the nearest is {near!r}")
     for layer in model.layers[: matches[-1] + 1]:
         layer.trainable = False
-        if "Conv2D" in type(layer).__name__:  # `registry.build` spares gradients, which it has none
+        if "Conv2D" in type(layer).__name__:  # float32 was for its gradient's sake, see `registry`
             layer.dtype_policy = keras.config.dtype_policy()
     if not model.trainable_variables:
         raise UserError(f"--freeze-until {until}: nothing would be left to learn")
