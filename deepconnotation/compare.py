@@ -26,6 +26,7 @@ class Answered:
         table: id, group, label and predicted, sorted by id.
         majority: index of the commonest class of the training split.
         minutes: its training took; 0 where that is not told.
+        recipe: all that it was trained with but the seed; None where that is not told.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Answered:
     table: pd.DataFrame
     majority: int
     minutes: float
+    recipe: dict | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -82,7 +84,14 @@ def _load(folder: str, suffix: str) -> Answered:
     return Answered(
         folder, classes, table.reset_index(drop=True),
         numbered([max(counts, key=counts.get)], classes)[0], config.get("train_seconds", 0) / 60,
+        _recipe(config),
     )  # fmt: skip
+
+
+def _recipe(config: dict) -> dict:
+    settings = {name: value for name, value in config["settings"].items() if name != "seed"}
+    told = {name: config.get(name) for name in ("arch", "weights", "teacher", "members")}
+    return {**told, "settings": settings, "data": config["data"]["fingerprint"]}
 
 
 def mcnemar(first: np.ndarray, other: np.ndarray) -> float:
@@ -142,9 +151,11 @@ def as_markdown(found: list[Answered]) -> str:
         cells = " | ".join(metrics.with_interval(figures[name]) for name in metrics.SCALARS)
         minutes = f"{each.minutes:.1f} min" if each.minutes else ""
         lines.append(f"| {each.name} | {cells} | {minutes} |")
-    spread = " | ".join(mean_and_spread(v) for v in values.values())
+    if _of_one_recipe(found):
+        spread = " | ".join(mean_and_spread(v) for v in values.values())
+        lines.append(f"| mean ± s.d. | {spread} | |")
     majority = " | ".join(f"{figures[name]['majority']:.3f}" for name in metrics.SCALARS)
-    lines += [f"| mean ± s.d. | {spread} | |", f"| majority | {majority} | |"]
+    lines.append(f"| majority | {majority} | |")
     if len(found) == 1:
         return "\n".join(lines)
     header = (f"| against {found[0].name} | accuracy | balanced accuracy | macro F1 | only it is "
@@ -155,3 +166,9 @@ def as_markdown(found: list[Answered]) -> str:
         cells = " | ".join(metrics.with_interval(d[name], "+") for name in metrics.SCALARS)
         lines.append(f"| {other.name} | {cells} | {d['gained']} | {d['lost']} | {d['p']:.2g} |")
     return "\n".join(lines)
+
+
+def _of_one_recipe(found: list[Answered]) -> bool:
+    """Whether the runs differ by their seeds alone: the mean of others says nothing."""
+    first = found[0].recipe
+    return len(found) > 1 and first is not None and all(each.recipe == first for each in found)

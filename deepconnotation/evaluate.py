@@ -10,8 +10,8 @@
 Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
 predictions.csv and report.html into the run folder (for another split, data set or choice of
 pictures or classes metrics-WHAT.json and predictions-WHAT.csv). Of several runs, evaluated before
-on the same pictures, it prints mean and spread, and what differs from the first beyond chance
-(paired bootstrap, McNemar's test).
+on the same pictures, it prints what differs from the first beyond chance (paired bootstrap,
+McNemar's test), and mean and spread where they differ by nothing but the seed.
 """
 
 import argparse

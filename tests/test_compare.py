@@ -59,6 +59,9 @@ def test_tables_of_runs(toy_run, tmp_path):
     rows = pd.read_csv(other / "predictions.csv")
     rows["predicted"] = rows["label"]
     rows.sample(frac=1, random_state=0).to_csv(other / "predictions.csv", index=False)
+    config = json.loads((other / "run.json").read_text("utf-8"))
+    config["settings"]["seed"] += 1
+    (other / "run.json").write_text(json.dumps(config), "utf-8")
     done = command("evaluate", toy_run.path, other)
     assert done.returncode == 0, done.stderr
     value = json.loads((toy_run.path / "metrics.json").read_text())["accuracy"]["value"]
@@ -66,6 +69,12 @@ def test_tables_of_runs(toy_run, tmp_path):
         done.stdout
     )
     assert f"| {other} | {1 - value:+.3f} (" in done.stdout
+    sides = compare.load([str(toy_run.path), str(other)])
+    for apart in ([sides[0]], [sides[0], replace(sides[1], recipe=None)]):
+        assert "mean ±" not in compare.as_markdown(apart)
+    config["settings"]["epochs"] += 1
+    (other / "run.json").write_text(json.dumps(config), "utf-8")
+    assert "mean ±" not in compare.as_markdown(compare.load([str(toy_run.path), str(other)]))
 
     for change, message in (
         (lambda rows: rows[1:], "other pictures"),
