@@ -5,6 +5,7 @@ import re
 
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
+from deepconnotation.models import precision
 from deepconnotation.models.fold import fold
 
 layers = keras.layers
@@ -77,10 +78,11 @@ def freeze_until(model: keras.Model, until: str) -> None:
     if not matches:
         near = difflib.get_close_matches(until, names, n=1, cutoff=0)[0]
         raise UserError(f"--freeze-until {until!r}: no such layer; the nearest is {near!r}")
-    for layer in model.layers[: matches[-1] + 1]:
+    frozen = model.layers[: matches[-1] + 1]
+    for layer in frozen:
         layer.trainable = False
-        if "Conv2D" in type(layer).__name__:  # float32 was for its gradient's sake, see `registry`
-            layer.dtype_policy = keras.config.dtype_policy()
+    for layer in precision.convolutions(frozen):
+        precision.for_answering(layer)
     if not model.trainable_variables:
         raise UserError(f"--freeze-until {until}: nothing would be left to learn")
 

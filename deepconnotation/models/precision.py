@@ -1,10 +1,38 @@
-"""A model that was trained in half precision, for answers in full."""
+"""In which precision layers compute: where half precision is safe and worth it, and where not."""
 
 import json
+from collections.abc import Iterable
 
 from deepconnotation.backend import keras
 
 HALF = ("bfloat16", "float16")
+
+
+def convolutions(layers: Iterable[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    """Return those that are convolutions, depthwise ones too."""
+    return [layer for layer in layers if "Conv2D" in type(layer).__name__]
+
+
+def for_learning(convolution: keras.layers.Layer) -> None:
+    """Let a convolution compute in float32 where its gradient is wrong or slow in bfloat16.
+
+    oneDNN 3.x does not write the bfloat16 gradient of taps that see nothing but padding when a
+    3x3 kernel strides over a single pixel, or when the kernel reaches beyond both edges: what
+    memory held before is taken for it (seen on a Zen 4, with convolutions and depthwise ones). A
+    depthwise convolution's backward step is about three times as slow in bfloat16 as in float32.
+    """
+    if convolution.compute_dtype != "bfloat16":
+        return
+    size = min(convolution.input.shape[1:3])
+    depthwise = "Depthwise" in type(convolution).__name__
+    beyond = size < max(convolution.strides) or max(convolution.kernel_size) > 2 * size + 1
+    if depthwise or beyond:
+        convolution.dtype_policy = "float32"
+
+
+def for_answering(convolution: keras.layers.Layer) -> None:
+    """Let a convolution that does not learn compute in the global policy's precision again."""
+    convolution.dtype_policy = keras.config.dtype_policy()
 
 
 def in_float32(model: keras.Model) -> keras.Model:

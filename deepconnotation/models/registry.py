@@ -93,34 +93,21 @@ def build(
     Raises:
         UserError: when the pictures are too small.
     """
+    from deepconnotation.models import precision
+
     name = resolve(arch)
     smallest = SMALLEST.get(name, 1)
     if min(input_shape[:2]) < smallest:
         raise UserError(f"--arch {name} needs pictures of at least {smallest} pixels; these have "
                         f"{input_shape[0]}x{input_shape[1]}")  # fmt: skip
     model = _family(name).build(name, input_shape, classes, **options)
-    _spare_bfloat16(model)
+    for layer in precision.convolutions(model.layers):
+        precision.for_learning(layer)
     if affect:
         from deepconnotation.models.heads import with_affect
 
         model = with_affect(model)
     return model
-
-
-def _spare_bfloat16(model: "keras.Model") -> None:
-    """Let convolutions wider than their picture, and depthwise ones, compute in float32.
-
-    oneDNN 3.x does not write the bfloat16 gradient of taps that see nothing but padding when a
-    3x3 kernel strides over a single pixel, or when the kernel reaches beyond both edges: what
-    memory held before is taken for it (seen on a Zen 4, with convolutions and depthwise ones). A
-    depthwise convolution's backward step is about three times as slow in bfloat16 as in float32.
-    """
-    for layer in model.layers:
-        if "Conv2D" in type(layer).__name__ and layer.compute_dtype == "bfloat16":
-            size = min(layer.input.shape[1:3])
-            depthwise = "Depthwise" in type(layer).__name__
-            if depthwise or size < max(layer.strides) or max(layer.kernel_size) > 2 * size + 1:
-                layer.dtype_policy = "float32"
 
 
 def load_imagenet(arch: str, model: "keras.Model", weights: str = "imagenet") -> None:
