@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 PACKAGES = ("deepconnotation", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pillow")
-STATES = ("running", "interrupted", "diverged", "finished")
 REQUIRED = ("format", "state", "arch", "classes", "emotion_set", "input_shape", "settings", "data")
 
 

@@ -3,8 +3,6 @@
 import math
 from dataclasses import asdict, dataclass
 
-SCHEDULES = ("constant", "cosine", "step")
-
 
 def learning_rate(
     schedule: str, base: float, progress: float, warmup: float, milestones: tuple[float, ...] = ()

@@ -11,7 +11,7 @@ from tools import tool
 
 from deepconnotation.console import UserError
 from deepconnotation.data import labels, manifest
-from deepconnotation.data.sources import Options, fi, read, urls
+from deepconnotation.data.sources import Item, Options, Source, fi, read, urls
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, FI
 
 #: Strongly labelled pictures a class, and all rows, as published.
@@ -127,7 +127,7 @@ def test_lists_of_any_set(tmp_path):
         urls.read(path, FACIAL_EXPRESSIONS)
 
 
-def test_counts_of_the_original_labels_file(tmp_path):
+def test_counts_of_the_original_labels_file(tmp_path, capsys):
     """A file of 84,923 entries with the split sizes and class totals of the original's."""
     ids = np.repeat(np.arange(8), labels.ORIGINAL_CLASSES)
     assert len(ids) == 84_923 and labels.ORIGINAL_CLASSES[6] / len(ids) < 0.145
@@ -139,11 +139,14 @@ def test_counts_of_the_original_labels_file(tmp_path):
         start += count
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(lists))
-    found = labels.read(path, FI.classes)
-    assert labels.is_original(found, FI.classes)
+    source = Source("fi", FI, [Item("7.jpg", "awe", tmp_path / "7.jpg")], [], "none")
+    taken = labels.apply(source, path)
+    assert taken.items[0].label == FI.classes[ids[7]] and taken.items[0].split == "train"
+    assert "the original project's split of its 84,923 pictures" in capsys.readouterr().out
     lists["trainY"][0] = (lists["trainY"][0] + 1) % 8
     path.write_text(json.dumps(lists))
-    assert not labels.is_original(labels.read(path, FI.classes), FI.classes)
+    labels.apply(source, path)
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,16 @@ def is_original(found: dict[str, tuple[str, str]], classes: tuple[str, ...]) -> 
 def apply(source: Source, path: str | Path) -> Source:
     """Give a source the splits and labels of a labels.json; what it does not name is left out.
 
-    An entry is a picture's address, its file, or its file's name with or without folders and
-    ending, as the projects that wrote such files differ.
+    Says so where it is the original project's own file. An entry is a picture's address, its file,
+    or its file's name with or without folders and ending, as the projects that wrote such files
+    differ.
 
     Raises:
         UserError: see `read`; or when no entry fits any picture.
     """
     entries = read(path, source.emotions.classes)
+    if is_original(entries, source.emotions.classes):
+        print(f"{path}: the original project's split of its {len(entries):,} pictures")
     by_name: dict[str, str] = {}
     for entry in entries:
         for name in _names(entry):

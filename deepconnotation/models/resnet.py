@@ -20,7 +20,6 @@ VARIANTS = {
     "resnet101": ("bottleneck", (3, 4, 23, 3)),
     "resnet152": ("bottleneck", (3, 8, 36, 3)),
 }
-STEMS = ("7x7", "3x3")
 
 
 def build(

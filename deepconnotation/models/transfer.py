@@ -28,7 +28,6 @@ BACKBONES = {
 }
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red, in 0..255
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue
-POOLINGS = ("avg", "flatten")
 
 
 def build(
