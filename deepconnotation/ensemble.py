@@ -69,7 +69,8 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
     made = made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
-    return litert.write(made)
+    litert.write(made)
+    return made
 
 
 def check(members: list[run.Run]) -> None:

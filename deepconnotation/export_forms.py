@@ -130,8 +130,7 @@ def small(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]
     path = folder / "model.keras"
     run.save_model(found.model, path)
     _round_weights(path)
-    kept = {name: value for name, value in found.config.items() if name != "litert"}
-    made = run.Run(folder, kept).update(model_sha256=run.file_sha256(path))
+    made = run.Run(folder, found.config).update(model_sha256=run.file_sha256(path))
     figures = found.path / "metrics.json"
     if figures.exists():
         card.write(made, json.loads(figures.read_text("utf-8")))

@@ -1,5 +1,7 @@
 """Answers without TensorFlow, by LiteRT, where its runtime is installed (extra [fast])."""
 
+import importlib.util
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from deepconnotation import run
 from deepconnotation.console import quiet
 
 FILE = "model.tflite"
+MADE_OF = "model.tflite.json"
 
 Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -22,18 +25,22 @@ def answers(found: run.Run) -> Answers | None:
         `answer.answers` tells them, and float32 (n, 2) or (n, 0), valence and arousal. None where
         the runtime is not installed, or the run has no model.tflite that answers as it would.
     """
-    path, known = found.path / FILE, found.config.get("litert")
-    if not known or not path.is_file() or known != made_of(found, run.file_sha256(path)):
-        return None
+    path = found.path / FILE
     try:
-        import ai_edge_litert.interpreter  # noqa: F401, whether it is there
-    except ImportError:
+        known = json.loads((found.path / MADE_OF).read_text("utf-8"))
+        fits = known == made_of(found, run.file_sha256(path))
+    except (OSError, ValueError):
         return None
-    return LiteRT(path, len(found.classes))
+    return LiteRT(path, len(found.classes)) if fits and installed() else None
+
+
+def installed() -> bool:
+    """Tell whether the runtime is there."""
+    return importlib.util.find_spec("ai_edge_litert") is not None
 
 
 def made_of(found: run.Run, sha256: str) -> dict:
-    """Return what run.json says of a model.tflite: its digest, and all that its answers rest on."""
+    """Return what is known of a model.tflite: its digest, and all that its answers rest on."""
     return {
         "sha256": sha256, "model_sha256": found.config["model_sha256"],
         "test_flip": found.test_flip, "multi_label": found.multi_label,

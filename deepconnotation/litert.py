@@ -1,5 +1,7 @@
 """A run's answers as a LiteRT file, which needs no TensorFlow to be asked."""
 
+import json
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from deepconnotation import fast, run
 from deepconnotation.answer import answers_of
 from deepconnotation.backend import tf
-from deepconnotation.console import one_line, quiet, write_atomic
+from deepconnotation.console import UserError, one_line, quiet, write_atomic
 from deepconnotation.models.fold import fold
 
 
@@ -49,17 +51,20 @@ def convert(found: run.Run, shown: Iterable[np.ndarray] | None = None) -> bytes:
         return converter.convert()
 
 
-def write(found: run.Run) -> run.Run:
+def write(found: run.Run) -> None:
     """Write model.tflite beside model.keras; where the model cannot be converted, say so.
 
-    Returns:
-        The run, whose run.json knows of the file.
+    Raises:
+        UserError: when there is no model, or it is damaged.
     """
     try:
         data = convert(found)
+    except UserError:
+        raise
     except Exception as error:  # the converter raises many kinds, with pages of text
-        print(f"no {fast.FILE}: {one_line(error)[:160]}; predict will use Keras")
-        return found
+        print(f"no {fast.FILE}: {one_line(error)[:160]}; predict will use Keras", file=sys.stderr)
+        return
     path = found.path / fast.FILE
     write_atomic(path, data)
-    return found.update(litert=fast.made_of(found, run.file_sha256(path)))
+    known = fast.made_of(found, run.file_sha256(path))
+    write_atomic(found.path / fast.MADE_OF, json.dumps(known, indent=2) + "\n")

@@ -119,11 +119,22 @@ def _rows(found: run.Run, answer: "Answers", paths: list[Path]) -> list[dict]:
 
 
 def answering(found: run.Run) -> "Answers":
-    """Return the fastest function that answers as the run does; see `fast.answers`."""
+    """Return the fastest function that answers as the run does; see `fast.answers`.
+
+    Where the run's model.tflite is missing or no longer fits, and LiteRT is installed, it is made.
+    """
     from deepconnotation import fast
 
     if (answer := fast.answers(found)) is not None:
         return answer
+    if fast.installed() and os.access(found.path, os.W_OK):
+        from deepconnotation import litert
+
+        litert.write(found)
+        if (answer := fast.answers(found)) is not None:
+            print(f"{found.path / fast.FILE} is made: answers need no TensorFlow from now on",
+                  file=sys.stderr)  # fmt: skip
+            return answer
     from deepconnotation.answer import answers_of
 
     slow = answers_of(found)

@@ -3,7 +3,7 @@
     snapshots/RUN/
         run.json           settings, seed, git revision, versions, data set, device, state
         model.keras        best weights by the monitored figure
-        model.tflite       the same without TensorFlow, for predict
+        model.tflite       the same without TensorFlow, for predict; model.tflite.json: made of what
         last/state.npz     what resuming needs
         history.csv        a row an epoch
         metrics.json  predictions.csv  report.html

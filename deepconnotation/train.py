@@ -332,7 +332,7 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
               f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
         return DIVERGED
     if trainer.team.leads:
-        found = litert.write(found)
+        litert.write(found)
         data = found.config["data"]
         evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
     trainer.team.meet()  # who leads is needed by the others until it is done

@@ -1,6 +1,5 @@
 """Answers by LiteRT: equal to Keras', without TensorFlow, and never instead of the right ones."""
 
-import builtins
 import json
 import shutil
 import subprocess
@@ -71,7 +70,7 @@ def test_valence_and_arousal_follow_the_classes(tmp_path):
     config = {"classes": list("abcde"), "settings": settings, "model_sha256": "x"}
     found = run.Run(tmp_path, config)
     found.__dict__["model"] = model
-    found = litert.write(found)
+    litert.write(found)
     images = np.random.default_rng(0).integers(0, 256, (3, *model.input_shape[1:]), np.uint8)
     log_p, told = fast.answers(found)(images)
     logits, expected = (np.asarray(each) for each in model(images))
@@ -86,41 +85,50 @@ def test_an_ensemble_has_one_too(half_run, toy_run, toy_data, tmp_path):
     assert np.allclose(np.exp(log_p), evaluate.predict_split(both, part)[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("change", ["damaged", "gone", "another model", "not installed"])
-def test_otherwise_keras_answers(half_run, pictures, tmp_path, monkeypatch, change):
-    folder = tmp_path / "copy"
-    shutil.copytree(half_run.path, folder)
+@pytest.fixture
+def copy(half_run, tmp_path):
+    shutil.copytree(half_run.path, tmp_path / "copy")
+    return run.load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("change", ["damaged", "gone", "another model"])
+def test_one_that_does_not_fit_is_made_anew(half_run, copy, pictures, capsys, change):
     if change == "damaged":
-        (folder / fast.FILE).write_bytes(b"TFL3")
+        (copy.path / fast.FILE).write_bytes(b"TFL3")
     elif change == "gone":
-        (folder / fast.FILE).unlink()
-    elif change == "another model":
-        config = json.loads((folder / "run.json").read_text())
-        config["litert"]["model_sha256"] = "0"
-        (folder / "run.json").write_text(json.dumps(config))
+        (copy.path / fast.FILE).unlink()
     else:
-        usual = builtins.__import__
-
-        def without(name, *args, **kwargs):
-            if name.startswith("ai_edge_litert"):
-                raise ImportError(name)
-            return usual(name, *args, **kwargs)
-
-        monkeypatch.setattr(builtins, "__import__", without)
-    found = run.load(folder)
-    assert fast.answers(found) is None
-    (row,) = predict.predict(found, pictures[0][:1])
-    (expected,) = predict.predict(half_run, pictures[0][:1])
-    assert np.allclose(row["probabilities"], expected["probabilities"], atol=1e-4)
+        copy = copy.update(temperature=1.5)
+    assert fast.answers(copy) is None
+    (row,) = predict.predict(copy, pictures[0][:1])
+    assert "model.tflite is made" in capsys.readouterr().err and fast.answers(copy) is not None
+    probabilities, _ = evaluate.predict_split(copy, pictures[1])
+    assert np.allclose(row["probabilities"], probabilities[0], atol=1e-4)
 
 
-def test_what_cannot_be_converted_is_said(half_run, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("why", ["not installed", "the folder is closed"])
+def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, why):
+    (copy.path / fast.FILE).unlink()
+    if why == "not installed":
+        monkeypatch.setattr(fast, "installed", lambda: False)
+    else:
+        monkeypatch.setattr(predict.os, "access", lambda path, mode: False)
+    (row,) = predict.predict(copy, pictures[0][:1])
+    assert not (copy.path / fast.FILE).exists() and not capsys.readouterr().err
+    probabilities, _ = evaluate.predict_split(half_run, pictures[1])
+    assert np.allclose(row["probabilities"], probabilities[0], atol=1e-4)
+
+
+def test_what_cannot_be_converted_is_said(half_run, copy, pictures, monkeypatch, capsys):
     def refuse(found):
         raise ValueError("some op\nis not supported")
 
     monkeypatch.setattr(litert, "convert", refuse)
-    assert litert.write(half_run) is half_run
-    assert "some op is not supported; predict will use Keras" in capsys.readouterr().out
+    (copy.path / fast.FILE).unlink()
+    (row,) = predict.predict(copy, pictures[0][:1])
+    assert "some op is not supported; predict will use Keras" in capsys.readouterr().err
+    probabilities, _ = evaluate.predict_split(half_run, pictures[1])
+    assert np.allclose(row["probabilities"], probabilities[0], atol=1e-4)
 
 
 def test_float32_is_the_same_net(half_run):
