@@ -1,6 +1,5 @@
 """Answers without TensorFlow, by LiteRT, where its runtime is installed (extra [fast])."""
 
-import importlib.util
 import json
 import threading
 from collections.abc import Callable
@@ -35,8 +34,12 @@ def answers(found: run.Run) -> Answers | None:
 
 
 def installed() -> bool:
-    """Tell whether the runtime is there."""
-    return importlib.util.find_spec("ai_edge_litert") is not None
+    """Tell whether the runtime is there, and can be loaded."""
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401, whether it is there
+    except ImportError:
+        return False
+    return True
 
 
 def made_of(found: run.Run, sha256: str) -> dict:

@@ -1,5 +1,6 @@
 """Answers by LiteRT: equal to Keras', without TensorFlow, and never instead of the right ones."""
 
+import builtins
 import json
 import shutil
 import subprocess
@@ -91,12 +92,15 @@ def copy(half_run, tmp_path):
     return run.load(tmp_path / "copy")
 
 
-@pytest.mark.parametrize("change", ["damaged", "gone", "another model"])
+@pytest.mark.parametrize("change", ["damaged", "gone", "another model", "temperature"])
 def test_one_that_does_not_fit_is_made_anew(half_run, copy, pictures, capsys, change):
     if change == "damaged":
         (copy.path / fast.FILE).write_bytes(b"TFL3")
     elif change == "gone":
         (copy.path / fast.FILE).unlink()
+    elif change == "another model":
+        known = json.loads((copy.path / fast.MADE_OF).read_text())
+        (copy.path / fast.MADE_OF).write_text(json.dumps({**known, "model_sha256": "0"}))
     else:
         copy = copy.update(temperature=1.5)
     assert fast.answers(copy) is None
@@ -110,7 +114,14 @@ def test_one_that_does_not_fit_is_made_anew(half_run, copy, pictures, capsys, ch
 def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, why):
     (copy.path / fast.FILE).unlink()
     if why == "not installed":
-        monkeypatch.setattr(fast, "installed", lambda: False)
+        usual = builtins.__import__
+
+        def without(name, *args, **kwargs):
+            if name.startswith("ai_edge_litert"):
+                raise ImportError(name)
+            return usual(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, "__import__", without)
     else:
         monkeypatch.setattr(predict.os, "access", lambda path, mode: False)
     (row,) = predict.predict(copy, pictures[0][:1])
