@@ -102,6 +102,26 @@ def test_preparing_again_changes_nothing_and_other_settings_are_refused(toy_sour
         prepare.prepare(toy_source, tmp_path / "mine", 16)
 
 
+def test_one_class_is_no_data_set(tmp_path):
+    (tmp_path / "mine/awe").mkdir(parents=True)
+    (tmp_path / "mine/awe/1.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="mine: only awe is left; expected two class folders"):
+        folder.read(tmp_path / "mine")
+    (tmp_path / "mine/fear").mkdir()
+    assert folder.read(tmp_path / "mine").emotions.classes == ("awe", "fear")
+    with pytest.raises(UserError, match="only fear is left"):
+        folder.read(tmp_path / "mine", drops=["awe"])
+
+
+def test_nothing_taken_says_why(tmp_path):
+    for name, data in (("awe/1", b""), ("fear/2", b"<html></html>"), ("fear/3", b"<html> </html>")):
+        (tmp_path / f"mine/{name}").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"mine/{name}").write_bytes(data)
+    source = folder.read(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"could be taken \(html 2, empty 1\); .*rejected.csv"):
+        prepare.prepare(source, tmp_path / "out", 16, workers=1)
+
+
 def test_killed_and_resumed_is_byte_equal(many_pictures, tmp_path):
     command = [sys.executable, TOOLS / "fetch_and_resize.py", many_pictures, "--size", "32",
                "--workers", "1", "--out"]  # fmt: skip

@@ -87,7 +87,8 @@ def prepare(
     rejections = [*source.rejections, *rejections, *dropped]
     if table.empty:
         _write_rejected(out, rejections)
-        raise UserError(f"no picture could be taken; {out / 'rejected.csv'} says why")
+        common = ", ".join(f"{reason} {n}" for reason, n in list(rejection_counts(out).items())[:3])
+        raise UserError(f"no picture could be taken ({common}); {out / 'rejected.csv'} says more")
     official = table["split"] != ""
     given = sorted(set(table["split"][official]))
     parts = split.without(parts, given) if not official.all() else parts

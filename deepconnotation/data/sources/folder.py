@@ -27,7 +27,7 @@ def read(
         name: of the data set.
 
     Raises:
-        UserError: when there is no class folder, or a folder's name is no label of the set.
+        UserError: when fewer than two classes have a folder, or a folder's name is no label.
     """
     folder = Path(folder)
     classes = _class_folders(folder)
@@ -45,8 +45,12 @@ def read(
             rejections.append(Rejection(source, "dropped_class", f"class {top} was left out"))
         else:
             items.append(Item(source, full.canonical(top), path))
-    absent = [c for c in full.classes if c not in {full.canonical(f) for f in classes}]
-    used = full.drop(*sorted({*dropped, *absent}))
+    present = {full.canonical(f) for f in classes} - dropped
+    if len(present) < 2:
+        what = f"only {min(present)}" if present else "no class"
+        raise UserError(f"{folder}: {what} is left; expected two class folders or more")
+    absent = [c for c in full.classes if c not in present]
+    used = full.drop(*sorted(absent))
     return Source(name, used, items, rejections, "the pictures' owners'; see the source")
 
 

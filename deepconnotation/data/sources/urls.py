@@ -36,7 +36,8 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
         votes = []
     for name in ("url",) if votes else REQUIRED:
         if name not in places:
-            raise UserError(f"{path} row 1: no column {name!r}; expected a header with url,label")
+            raise UserError(f"{path} row 1: no column {name!r} in {','.join(header)!r}; expected a "
+                            "header with url,label, separated by commas")  # fmt: skip
     found: dict[str, list[tuple[str, str, dict]]] = defaultdict(list)
     for number, row in lines:
         if len(row) < len(header):
