@@ -109,7 +109,7 @@ def progress(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[
     def line() -> None:
         rate = (done - start) / max(time.monotonic() - started, 1e-9)
         of = f"/{total}" if total is not None else ""
-        print(f"{what}: {done}{of} ({rate:.0f} a second)", file=sys.stderr, flush=True)
+        print(f"{what}: {done}{of} ({rate:.{0 if rate >= 10 else 1}f} a second)", file=sys.stderr, flush=True)
 
     def advance(n: int) -> None:
         nonlocal done, last

@@ -1,5 +1,6 @@
 """Every setting of a training run, kept in run.json."""
 
+from argparse import ArgumentTypeError
 from dataclasses import dataclass, field, fields
 
 from deepconnotation.console import UserError
@@ -23,12 +24,12 @@ def widths(text: str) -> tuple[int, ...]:
     """Return the numbers of "4096,256"; for argparse.
 
     Raises:
-        ValueError: when they are not numbers from 1 to 65,536.
+        ArgumentTypeError: when they are not numbers from 1 to 65,536.
     """
-    found = tuple(int(word) for word in text.split(",") if word.strip())
-    if not all(1 <= width <= 65_536 for width in found):
-        raise ValueError
-    return found
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() and 1 <= int(word) <= 65_536 for word in words):
+        raise ArgumentTypeError(f"{text!r}: expected numbers from 1 to 65536, like 4096,256")
+    return tuple(int(word) for word in words)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ def test_help_imports_nothing_heavy(name):
         (["--batch", "-1"], "--batch -1"),
         (["--resume", "/nowhere"], "/nowhere: no run.json"),
         (["--milestones", "a,b"], "--milestones"),
+        (["--head", "10,x"], "--head: '10,x': expected numbers from 1 to 65536, like 4096,256"),
+        (["--head", "0"], "--head: '0': expected numbers"),
         (["--optimizer", "magic"], "invalid choice: 'magic'"),
     ],
 )
@@ -66,7 +68,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_progress_prints_plain_lines_elsewhere(capsys):
+@pytest.mark.parametrize(("seconds", "rate"), [(0.5, "12"), (10, "0.6")])
+def test_progress_prints_plain_lines_elsewhere(seconds, rate, capsys, monkeypatch):
+    times = iter([0.0, 0.0, seconds])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(times))
     with console.progress("pictures", 10, done=4) as advance:
         advance(6)
-    assert capsys.readouterr().err.startswith("pictures: 10/10 (")
+    assert capsys.readouterr().err == f"pictures: 10/10 ({rate} a second)\n"
