@@ -15,27 +15,38 @@ from deepconnotation.console import write_atomic
 from deepconnotation.embeddings import Embeddings
 from deepconnotation.probe import FOLDS, SEED
 
+MOST = 5000  # rows to learn from: memory and time grow with their square
+
 
 def probe(found: Embeddings, values: np.ndarray) -> dict | None:
     """Fit on train and dev, measure the test split once, write affect-metrics.json.
+
+    Where more than `MOST` pictures are rated, that many of them are drawn at random.
 
     Args:
         found: embeddings of a data set.
         values: float32 (n, 2), its valence and arousal in the order of the rows; NaN where missing.
 
     Returns:
-        What the file holds; None where the data set has no test split or nothing rated to learn
+        What the file holds of the test split; None where the data set has no test split or nothing rated to learn
         from.
     """
     test = found.where("test")
     train = np.concatenate([found.where("train"), found.where("dev")])
-    groups = found.groups()
+    train = train[np.isfinite(values[train]).any(axis=1)]
+    rated, groups = len(train), found.groups()
+    if rated > MOST:
+        train = np.random.default_rng(SEED).choice(train, MOST, replace=False)
     if not len(test) or np.isfinite(values[train]).sum(axis=0).min() < FOLDS:
         return None
     told = fit_predict(found.rows[train], values[train], groups[train], found.rows[test])
     summary = affect.summarise(values[test], told, groups[test].tolist())
-    write_atomic(found.folder / "affect-metrics.json", json.dumps(summary, indent=2) + "\n")
-    print(f"valence and arousal from the same features:\n{affect.as_text(summary)}")
+    counts = {"learned_from": len(train), "rated": rated}
+    text = json.dumps({**summary, **counts}, indent=2) + "\n"
+    write_atomic(found.folder / "affect-metrics.json", text)
+    of = f"{len(train):,} of {rated:,}" if rated > len(train) else f"{rated:,}"
+    print(f"valence and arousal from the same features, learned from {of} rated pictures:\n"
+          f"{affect.as_text(summary)}")  # fmt: skip
     return summary
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from deepconnotation import backend
 from deepconnotation.backend import keras
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, progress
 from deepconnotation.embeddings import Embeddings
 from deepconnotation.fit import Diverged
 from deepconnotation.models import embedding_mlp
@@ -16,6 +16,7 @@ from deepconnotation.run import save_model
 
 BATCH, RATE = 64, 1e-3  # the original's last cell
 EPOCHS, PATIENCE = 1000, 20
+MIN_DELTA = 1e-4  # of the dev loss, scikit-learn's `tol`: on an easy set it never ceases to fall
 SEED = 0
 
 
@@ -31,8 +32,8 @@ def fit(
         rate: learning rate of Adam.
         batch: rows a step.
         epochs: at most.
-        patience: epochs without a lower dev loss before training stops with the best weights; None
-            takes all epochs and the last weights.
+        patience: epochs without a dev loss lower by `MIN_DELTA` before training stops with the best
+            weights; None takes all epochs and the last weights.
         watch: is called with every epoch's figures: "epoch", "loss" and, where there is a dev
             split, "val_loss", "val_accuracy" and "val_balanced_accuracy".
 
@@ -70,7 +71,7 @@ def fit(
     callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=end)]
     if patience and len(dev):
         callbacks.append(keras.callbacks.EarlyStopping(
-            "val_loss", patience=patience, restore_best_weights=True))  # fmt: skip
+            "val_loss", MIN_DELTA, patience, restore_best_weights=True))  # fmt: skip
     dev_rows = rows[dev]
     model.fit(
         rows[where], labels[where], batch, epochs, verbose=0, callbacks=callbacks,
@@ -94,7 +95,8 @@ def train(found: Embeddings, widths: tuple[int, ...]) -> dict | None:
     test = found.where("test")
     epochs = EPOCHS if len(found.where("dev")) else PATIENCE
     try:
-        model, history = fit(found, widths, epochs=epochs)
+        with progress("epochs of the classifier at most", epochs) as advance:
+            model, history = fit(found, widths, epochs=epochs, watch=lambda _: advance(1))
     except Diverged as error:
         raise UserError(f"the classifier on {found.folder}: {error}; are its embeddings finite?"
                         ) from None  # fmt: skip

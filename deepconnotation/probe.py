@@ -1,6 +1,7 @@
 """A linear probe: logistic regression on frozen embeddings (Alain and Bengio 2016)."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -10,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, progress
 from deepconnotation.embeddings import Embeddings
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03)  # C of scikit-learn, the inverse of the L2 penalty
@@ -30,7 +31,13 @@ def probe(found: Embeddings) -> dict | None:
     """
     rows, labels = found.rows, found.labels
     train, dev, test = (found.where(split) for split in ("train", "dev", "test"))
-    strength = _choose(rows, labels, train, dev)
+    fits = (len(STRENGTHS) if len(dev) else 0) + FOLDS + 1
+    with progress("fits of the linear probe", fits) as advance:
+        strength = _choose(rows, labels, train, dev, advance)
+        unseen = _out_of_fold(strength, rows[train], labels[train], found.groups()[train])
+        advance(FOLDS)
+        fitted = fit(strength, rows[train], labels[train])
+        advance(1)
     print(f"linear probe on {found.config['units']} features of {found.config['backbone']}: "
           f"C {strength:g}")  # fmt: skip
     known = np.unique(labels[train])
@@ -41,9 +48,7 @@ def probe(found: Embeddings) -> dict | None:
         every[:, known] = probabilities
         return every
 
-    unseen = _out_of_fold(strength, rows[train], labels[train], found.groups()[train])
     found.write("predictions-train.csv", "train", of_all(unseen))
-    fitted = fit(strength, rows[train], labels[train])
     if len(dev):
         found.write("predictions-dev.csv", "dev", of_all(fitted.predict_proba(rows[dev])))
     if not len(test):
@@ -70,7 +75,9 @@ def fit(strength: float, rows: np.ndarray, labels: np.ndarray) -> Pipeline:
         return _probe(strength).fit(rows, labels)
 
 
-def _choose(rows, labels, train: np.ndarray, dev: np.ndarray) -> float:
+def _choose(
+    rows: np.ndarray, labels: np.ndarray, train: np.ndarray, dev: np.ndarray, advance: Callable
+) -> float:
     """Return the strength with the lowest dev loss; the middle one where there is no dev split."""
     if not len(dev):
         return STRENGTHS[len(STRENGTHS) // 2]
@@ -79,6 +86,7 @@ def _choose(rows, labels, train: np.ndarray, dev: np.ndarray) -> float:
 
     def loss(strength: float) -> float:
         fitted = fit(strength, rows[train], labels[train])
+        advance(1)
         return log_loss(labels[dev], fitted.predict_proba(rows[dev]), labels=fitted.classes_)
 
     return min(STRENGTHS, key=loss)

@@ -16,6 +16,7 @@ from deepconnotation.backend import tf
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, prepare
 from deepconnotation.data.sources import Options, read
+from deepconnotation.embeddings import Embeddings
 from deepconnotation.settings import Settings
 
 
@@ -153,13 +154,21 @@ def test_predictions_tell_them_too(rated_run, tmp_path):
     assert np.allclose(both.model(images)[1], rated_run.model(images)[1], atol=1e-5)
 
 
-def test_a_regression_on_embeddings_beside_them(rated_run, tmp_path):
+def test_a_regression_on_embeddings_beside_them(rated_run, tmp_path, monkeypatch, capsys):
     data, out = rated_run.config["data"]["path"], tmp_path / "embedded"
     done = command("embed", rated_run.path, "--data", data, "--out", out)
     assert done.returncode == 0, done.stderr
     figures = json.loads((out / "affect-metrics.json").read_text())
     assert figures["valence"]["ccc"]["value"] >= 0.8
     assert f"CCC {figures['valence']['ccc']['value']:.3f}" in done.stdout
+    whole, drawn = figures["rated"], figures["rated"] // 2
+    assert figures["learned_from"] == whole
+    monkeypatch.setattr(affect_probe, "MOST", drawn)  # a kernel of AffectNet's 290,000 fits nowhere
+    found = Embeddings.of(out, data)
+    half = affect_probe.probe(found, affect.values(found.table()))
+    assert f"learned from {drawn} of {whole} rated pictures:" in capsys.readouterr().out
+    assert half["valence"]["ccc"] != figures["valence"]["ccc"]
+    assert half["valence"]["ccc"]["value"] >= 0.5
 
 
 def test_cross_validation_never_sees_a_group_and_stretches_to_the_true_spread():

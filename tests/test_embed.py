@@ -1,7 +1,9 @@
 """Embeddings, the linear probe on them, and a network that learns from the probe."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,9 +28,17 @@ from deepconnotation.settings import Settings
 def embedded(toy_run, toy_data, tmp_path_factory):
     """The toy pictures through the toy run, with the probe."""
     folder = tmp_path_factory.mktemp("embedded") / "toy"
-    embed.main([str(toy_run.path), "--data", str(toy_data), "--out", str(folder),
-                "--precision", "float32"])  # fmt: skip
+    with open(folder.parent / "said.txt", "w") as said, contextlib.redirect_stderr(said):
+        embed.main([str(toy_run.path), "--data", str(toy_data), "--out", str(folder),
+                    "--precision", "float32"])  # fmt: skip
     return folder
+
+
+def test_every_long_step_shows_how_far_it_is(embedded):
+    said = (embedded.parent / "said.txt").read_text()
+    assert "pictures: 80/80 (" in said and "fits of the linear probe: 11/11 (" in said
+    epochs = int(re.search(r"epochs of the classifier at most: (\d+)/1000 ", said)[1])
+    assert 20 < epochs < 1000  # it stops by itself
 
 
 def test_bfloat16_rounds_and_no_more(embedded, toy_run, toy_data, tmp_path):
