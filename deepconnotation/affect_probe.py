@@ -28,8 +28,8 @@ def probe(found: Embeddings, values: np.ndarray) -> dict | None:
         values: float32 (n, 2), its valence and arousal in the order of the rows; NaN where missing.
 
     Returns:
-        What the file holds of the test split; None where the data set has no test split or nothing rated to learn
-        from.
+        What the file holds of the test split; None where the data set has none, or nothing rated
+        to learn from.
     """
     test = found.where("test")
     train = np.concatenate([found.where("train"), found.where("dev")])

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from deepconnotation import metrics, run
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, reading
 from deepconnotation.emotions import numbered
 
 
@@ -79,7 +79,9 @@ def _load(folder: str, suffix: str) -> Answered:
     if not path.is_file():
         raise UserError(f"{path}: no such file; first give "
                         f"python -m deepconnotation.evaluate {folder}")  # fmt: skip
-    table = pd.read_csv(path, dtype=str, keep_default_na=False).sort_values("id")
+    with reading(path, f"give python -m deepconnotation.evaluate {folder} again"):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = table[["id", "group", "label", "predicted"]].sort_values("id")
     classes, counts = config["classes"], config["data"]["counts"]["train"]
     return Answered(
         folder, classes, table.reset_index(drop=True),

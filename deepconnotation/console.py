@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,23 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 @contextlib.contextmanager
+def reading(path: str | Path, hint: str) -> Iterator[None]:
+    """Read a file of ours inside of it: that it is damaged is one line that names it.
+
+    Args:
+        path: the file.
+        hint: what to do then.
+
+    Raises:
+        UserError: for what pandas, NumPy, JSON and zip files raise of bytes that are not theirs.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged ({one_line(error)}); {hint}") from None
+
+
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what native libraries write past every log level off standard error."""
     sys.stderr.flush()
@@ -109,7 +127,8 @@ def progress(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[
     def line() -> None:
         rate = (done - start) / max(time.monotonic() - started, 1e-9)
         of = f"/{total}" if total is not None else ""
-        print(f"{what}: {done}{of} ({rate:.{0 if rate >= 10 else 1}f} a second)", file=sys.stderr, flush=True)
+        rate = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+        print(f"{what}: {done}{of} ({rate} a second)", file=sys.stderr, flush=True)
 
     def advance(n: int) -> None:
         nonlocal done, last

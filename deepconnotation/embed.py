@@ -18,7 +18,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    progress,
+    reading,
+    run_command,
+    write_atomic,
+)
 from deepconnotation.models.registry import ARCHITECTURES, check_imagenet, pretrained
 from deepconnotation.settings import CLASSIFIER_WIDTHS, PRECISIONS, widths
 
@@ -218,7 +225,8 @@ def _done(folder: Path, config: dict) -> int:
     path = folder / "embed.json"
     if not path.exists():
         return 0
-    earlier = json.loads(path.read_text("utf-8"))
+    with reading(path, f"delete {folder} and embed again"):
+        earlier = {"done": 0, **json.loads(path.read_text("utf-8"))}
     for name in ("fingerprint", "weights", "precision", "layer"):  # paths have many spellings
         if earlier.get(name) != config[name]:
             what = (f"{earlier.get('data')} by {earlier.get('backbone')}, layer "

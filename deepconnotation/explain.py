@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    progress,
+    reading,
+    run_command,
+    write_atomic,
+)
 from deepconnotation.predict import SOME_FAILED, list_inputs, read_picture
 
 if TYPE_CHECKING:
@@ -77,7 +84,10 @@ def examples(found: run.Run) -> dict[str, list[tuple["np.ndarray", str, str]]]:
     if not manifest.exists(dataset):
         raise UserError(f"{dataset}: the run's data set is not there; name pictures instead")
     part = pipeline.load(dataset, "test")
-    answers = pd.read_csv(table, dtype={"id": str}).sort_values("id").reset_index(drop=True)
+    with reading(table, "evaluate the run again"):
+        answers = pd.read_csv(table, dtype={"id": str})
+        answers = answers[["id", "label", "predicted", "confidence"]].sort_values("id")
+    answers = answers.reset_index(drop=True)
     if list(answers["id"]) != list(part.table["id"]):
         raise UserError(f"{dataset} has changed since {table} was written; evaluate the run again")
     surest = answers.sort_values("confidence", ascending=False, kind="stable")

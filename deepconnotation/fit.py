@@ -21,7 +21,7 @@ from sklearn.metrics import balanced_accuracy_score
 from deepconnotation import affect, calibration, distribution, losses, multilabel
 from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError, progress, write_atomic
+from deepconnotation.console import UserError, progress, reading, write_atomic
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
 from deepconnotation.distributed import Team
@@ -523,11 +523,16 @@ class Trainer:
         os.replace(partial, folder / "state.npz")
 
     def restore(self) -> None:
-        """Read last/state.npz; without one the run starts at its beginning."""
+        """Read last/state.npz; without one the run starts at its beginning.
+
+        Raises:
+            UserError: when it is damaged.
+        """
         path = self.run.path / "last" / "state.npz"
         if not path.exists():
             return
-        with np.load(path, allow_pickle=False) as state:
+        hint = f"start a new run with --weights {self.run.path}"
+        with reading(path, hint), np.load(path, allow_pickle=False) as state:
             self.progress = Progress.from_json(str(state["progress"]))
             for i, variable in enumerate(self._variables()):
                 variable.assign(state[f"v{i:05}"])

@@ -257,8 +257,9 @@ def resume(
     backend.set_precision(found.config["precision"])
     team = team or distributed.team()
     team.meet()  # all have read run.json
-    found = found.update(state="running") if team.leads else found
     trainer = make_trainer(found, settings, team=team)
+    if team.leads:
+        trainer.run = trainer.run.update(state="running")
     return team.together(lambda: _train(trainer, tensorboard, plot))
 
 

@@ -62,6 +62,11 @@ def broken_pictures(place):
     shutil.rmtree(place / "data/.cache", ignore_errors=True)
 
 
+def half_embedded(place):
+    (place / "embedded").mkdir()
+    (place / "embedded/embed.json").write_text('{"backbone": "ru')
+
+
 def nothing(place):
     pass
 
@@ -104,6 +109,14 @@ FAULTS = {
     "split that is not there": (nothing, "evaluate run --split dev --data few", "split 'dev'"),
     "column that is not there": (nothing, "evaluate run --by colour", "--by colour: no such"),
     "encoder unknown": (nothing, "embed resnet --data data --out out", "neither a run folder nor"),
+    "state cut short": (cut("stopped/last/state.npz"), "train --resume stopped",
+                        "state.npz: damaged"),
+    "predictions of bytes": (damage("run/predictions.csv", b"\xff\xfe\x00"), "evaluate run stopped",
+                             "run/predictions.csv: damaged"),
+    "predictions without labels": (damage("run/predictions.csv", b"id,split\n1,test\n"),
+                                   "explain run", "run/predictions.csv: damaged"),
+    "embedding cut short": (half_embedded, "embed run --data data --out embedded",
+                            "embed.json: damaged"),
     "one member": (nothing, "ensemble run --run both", "two runs or more"),
     "class unknown": (nothing, "explain run photo.png --label joy", "the run tells"),
     "row unknown": (nothing, "reproduce fractl", "no row 'fractl'"),
