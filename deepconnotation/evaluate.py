@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import emotions, run
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -273,9 +273,12 @@ def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndar
     from deepconnotation.answer import answers_of
     from deepconnotation.data import pipeline
 
-    answer = answers_of(found)
-    pairs = zip(*(answer(images) for images, _ in pipeline.batches(part, BATCH)), strict=True)
-    log_p, told = (np.concatenate(each) for each in pairs)
+    answer, pairs = answers_of(found), []
+    with progress("pictures", len(part.labels)) as advance:
+        for images, _ in pipeline.batches(part, BATCH):
+            pairs.append(answer(images))
+            advance(len(images))
+    log_p, told = (np.concatenate(each) for each in zip(*pairs, strict=True))
     return np.exp(log_p), told
 
 

@@ -15,17 +15,19 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, run_command
+from deepconnotation.console import UserError, argument_parser, progress, run_command
 
 if TYPE_CHECKING:
     from deepconnotation.fast import Answers
 
 BATCH = 8  # pictures that a thread reads and answers at once; larger is no faster
+MANY = 100
 AHEAD = 2 * (os.cpu_count() or 1)  # batches begun before the first is given out
 SOME_FAILED = 3
 
@@ -50,9 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     write = _writer(args, found)
     counts: Counter[str] = Counter()
-    for row in predict(found, list_inputs(args.inputs)):
-        counts[row["status"]] += 1
-        write(row)
+    with ExitStack() as stack:
+        advance = None  # few pictures need no bar, and rows that are seen are one
+        for number, row in enumerate(predict(found, list_inputs(args.inputs)), start=1):
+            counts[row["status"]] += 1
+            write(row)
+            if advance:
+                advance(1)
+            elif number == MANY and not sys.stdout.isatty():
+                advance = stack.enter_context(progress("pictures", None, number))
     if not counts:
         raise UserError(f"no picture in {', '.join(args.inputs)}")
     print(", ".join(f"{n} {status}" for status, n in counts.items()), file=sys.stderr)

@@ -100,7 +100,8 @@ def test_report_escapes_text(toy_run):
 def test_dev_evaluation_leaves_the_test_figures_alone(toy_run, toy_data, capsys):
     before = {p.name: p.read_bytes() for p in toy_run.path.iterdir() if p.is_file()}
     evaluate.main([str(toy_run.path), "--split", "dev"])
-    out = capsys.readouterr().out
+    out, said = capsys.readouterr()
+    assert re.search(r"pictures: (\d+)/\1 \(", said)
     assert "drawn pictures: not an emotion result" in out and "majority" in out
     for name, content in before.items():
         assert (toy_run.path / name).read_bytes() == content

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -69,6 +70,10 @@ def test_names_from_standard_input(toy_run, tmp_path):
     assert done.returncode == 0, done.stderr
     found = [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))]
     assert found == [str(tmp_path / n) for n in names]
+    assert done.stderr == "4 ok\n"  # few pictures need no bar
+    done = predict(toy_run.path, "-", stdin=lines * 40)
+    assert len(done.stdout.splitlines()) == 160
+    assert re.fullmatch(r"pictures: 160 \(\d+ a second\)\n160 ok\n", done.stderr)
 
 
 def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
