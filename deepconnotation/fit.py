@@ -31,6 +31,7 @@ from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.schedule import Plateau, learning_rate
 from deepconnotation.settings import Settings
 
+SAVE_SECONDS = 600.0  # of an epoch that a kill costs at most
 SETTLING = 2  # batches from which statistics are measured after an epoch
 PLATEAU_FACTOR = math.sqrt(0.1)  # the original's ReduceLROnPlateau
 
@@ -343,7 +344,7 @@ class Trainer:
         step = self._head_step if p.epoch < self.settings.head_epochs else self._step
         what = f"epoch {p.epoch + 1}/{self.settings.epochs}, steps"
         with progress(what, self.steps, p.step) as advance:
-            started = time.monotonic()  # waiting for the batch is part of a step's time
+            started = saved = time.monotonic()  # waiting for the batch is part of a step's time
             for images, labels in self._batches(order):
                 rows = order[p.step * size : (p.step + 1) * size]
                 own = self.team.share(rows)
@@ -364,6 +365,10 @@ class Trainer:
                 advance(1)
                 if interrupted() and p.step < self.steps:
                     raise Stopped
+                # Of several processes only whole epochs are sure to be the same on all.
+                if now - saved >= SAVE_SECONDS and self.team.workers == 1:
+                    saved = now
+                    self.save()
 
     def _settle(self) -> None:
         """Let batch normalisation see how the net answers, where training is too unlike it."""

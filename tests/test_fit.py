@@ -408,6 +408,28 @@ def test_killed_training_resumes_to_equal_weights(toy_data, tmp_path):
     assert figures[0]["accuracy"] == figures[1]["accuracy"]
 
 
+def test_an_epoch_that_takes_long_is_saved_on_the_way(toy_data, tmp_path, monkeypatch):
+    settings = Settings(epochs=1, batch=16, rate=0.01, deterministic=True)
+    rate, begun = fit.Trainer._rate, []
+
+    def lose_power_in_step_three(trainer):
+        begun.append(trainer.progress.step)
+        if begun == [0, 1, 2]:
+            raise SystemError("the power is gone")
+        return rate(trainer)
+
+    train.start("small_cnn", toy_data, tmp_path / "whole", settings)
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(fit.Trainer, "_rate", lose_power_in_step_three)
+    with pytest.raises(SystemError):
+        train.start("small_cnn", toy_data, tmp_path / "part", settings)
+    assert train.resume(str(tmp_path / "part")) == 0
+    assert begun == [0, 1, 2, 2]  # 48 pictures in steps of 16: the last is done again, no other
+    states = [np.load(tmp_path / name / "last/state.npz") for name in ("whole", "part")]
+    for name in set(states[0].files) - {"progress"}:
+        assert (states[0][name] == states[1][name]).all(), name
+
+
 def test_a_kill_between_training_and_evaluation_costs_nothing(toy_data, tmp_path):
     settings = Settings(epochs=1, batch=16, rate=0.01)
     assert train.start("small_cnn", toy_data, tmp_path / "r", settings) == 0

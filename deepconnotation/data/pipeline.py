@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, progress
 from deepconnotation.data import manifest
 from deepconnotation.data.decode import Rejected, decode
 from deepconnotation.emotions import numbered
@@ -80,9 +80,13 @@ def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) ->
         packed = np.lib.format.open_memmap(
             partial, mode="w+", dtype=np.uint8, shape=(len(files), *size, 3)
         )
-        with ThreadPoolExecutor() as pool:
+        with (
+            ThreadPoolExecutor() as pool,
+            progress(f"{path.stem} pictures packed", len(files)) as advance,
+        ):
             for i, picture in enumerate(pool.map(pixels, files)):
                 packed[i] = picture
+                advance(1)
         packed.flush()
         os.replace(partial, path)
     finally:
