@@ -31,7 +31,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
 from deepconnotation.models.registry import resolve
 from deepconnotation.settings import CLASSIFIER_WIDTHS, MONITORS, Settings
 
@@ -157,18 +157,23 @@ def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Stud
     """Open OUT/study.db, or make it.
 
     Raises:
-        UserError: when it holds a search for something else.
+        UserError: when it holds a search for something else, or cannot be read.
     """
     import optuna
+    from sqlalchemy.exc import DatabaseError
 
     # A process that dies leaves its trial to the others, who notice that its heart beats no more.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///{out / 'study.db'}", heartbeat_interval=HEARTBEAT,
-            grace_period=3 * HEARTBEAT, heartbeat_stale_trial_callback=retry,
-        )  # fmt: skip
+        path = out / "study.db"
+        try:
+            storage = optuna.storages.RDBStorage(
+                f"sqlite:///{path}", heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
+                heartbeat_stale_trial_callback=retry,
+            )  # fmt: skip
+        except DatabaseError as error:
+            raise UserError(f"{path}: {error.orig}; choose another --out") from None
     direction = "minimize" if monitor == "val_loss" else "maximize"
     study = optuna.create_study(
         storage=storage, study_name="tune", direction=direction, load_if_exists=True,
@@ -289,7 +294,13 @@ def _train_classifier(
     found = Embeddings.of(data)
     if not len(found.where("dev")):
         raise _no_dev(data)
-    return mlp.fit(found, CLASSIFIER_WIDTHS, **values, patience=None, watch=watch)[1]
+    with progress("epochs", values["epochs"]) as advance:
+
+        def seen(row: dict) -> None:
+            advance(1)
+            watch(row)
+
+        return mlp.fit(found, CLASSIFIER_WIDTHS, **values, patience=None, watch=seen)[1]
 
 
 def _no_dev(data: Path) -> UserError:

@@ -136,3 +136,9 @@ def test_a_space_that_cannot_be_searched(tmp_path, text, message):
 def test_an_unknown_preset():
     with pytest.raises(UserError, match="no such file, and no preset .original-rate"):
         tune.read_space("original-rates")
+
+
+def test_a_damaged_study_is_named(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"no database at all, " * 20)
+    with pytest.raises(UserError, match="study.db: file is not a database; choose another --out"):
+        tune.open_study(tmp_path, tune.read_space("original-rate"), "val_loss", 0)
