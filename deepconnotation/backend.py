@@ -5,6 +5,7 @@ backward pass of a ResNet is six times slower without them (a 512-channel 3x3 co
 pixels: .96 s against .07 s), so they are switched on unless the user has decided otherwise.
 """
 
+import glob
 import os
 
 from deepconnotation.console import quiet
@@ -25,7 +26,9 @@ with quiet():
         tf.config.list_logical_devices()
     tf.get_logger().setLevel("ERROR")  # a new model is a new graph; that is no news to a user
 
-__all__ = ["device_name", "keras", "set_precision", "tf"]
+__all__ = ["device_name", "idle_gpu", "keras", "set_precision", "tf"]
+
+NVIDIA = "/dev/nvidia[0-9]*"
 
 
 def set_precision(precision: str) -> str:
@@ -51,6 +54,13 @@ def _cpu_has_bfloat16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def idle_gpu() -> bool:
+    """Tell whether the machine shows an NVIDIA GPU that this TensorFlow cannot use."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    there = glob.glob(NVIDIA) and not tf.config.list_physical_devices("GPU")
+    return bool(there) and not hidden
 
 
 def device_name() -> str:

@@ -275,7 +275,7 @@ def make_trainer(
         say: takes a line for the user.
         team: the devices that train together; None is the usual one.
     """
-    from deepconnotation.backend import keras, tf
+    from deepconnotation.backend import idle_gpu, keras, tf
     from deepconnotation.data import pipeline
     from deepconnotation.distributed import Team
     from deepconnotation.fit import Trainer
@@ -308,6 +308,9 @@ def make_trainer(
     say(f"{config['arch']}: {model.count_params():,} parameters; {data['name']}: "
         + ", ".join(f"{s} {sum(c.values())}" for s, c in counts.items())
         + f"; {config['precision']} on {config['device']}")  # fmt: skip
+    if idle_gpu():
+        say("There is an NVIDIA GPU, but this TensorFlow cannot use it: pip uninstall "
+            "tensorflow-cpu, then pip install 'tensorflow[and-cuda]'")  # fmt: skip
     if dev is None and settings.multi_label:
         raise UserError("--multi-label: thresholds are chosen on a dev split; make one with "
                         "data_tools/split.py")  # fmt: skip

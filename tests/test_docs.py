@@ -59,6 +59,11 @@ def test_every_command_is_understood(page, program, arguments):
         module.parse(words)
 
 
+def test_the_gpus_tensorflow_is_the_pinned_one():
+    told = re.search(r"'tensorflow\[and-cuda\]==(\S+)'", (ROOT / "README.md").read_text("utf-8"))
+    assert f"\ntensorflow_cpu=={told[1]}\n" in (ROOT / "requirements.lock").read_text("utf-8")
+
+
 def test_the_example_architecture(tmp_path, monkeypatch, toy_data):
     """docs/architecture.md: under 60 lines, the promised parameters, trains and answers."""
     from deepconnotation.models import registry

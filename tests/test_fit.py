@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepconnotation import fit, run, train
+from deepconnotation import backend, fit, run, train
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.data import pipeline, prepare
@@ -363,6 +363,17 @@ def test_tensorboard_gets_every_epoch(trainer):
     name = "val_accuracy"
     found = [event.tensor_proto.float_val[0] for event in events.Tensors(name)]
     assert found == pytest.approx([row[name] for row in made.progress.history])
+
+
+def test_a_gpu_that_lies_idle_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "NVIDIA", f"{tmp_path}/nvidia[0-9]*")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not backend.idle_gpu()
+    (tmp_path / "nvidia0").touch()
+    assert backend.idle_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert not backend.idle_gpu()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
