@@ -58,9 +58,9 @@ def _cpu_has_bfloat16() -> bool:
 
 def idle_gpu() -> bool:
     """Tell whether the machine shows an NVIDIA GPU that this TensorFlow cannot use."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    there = glob.glob(NVIDIA) and not tf.config.list_physical_devices("GPU")
-    return bool(there) and not hidden
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):  # hidden on purpose
+        return False
+    return bool(glob.glob(NVIDIA)) and not tf.config.list_physical_devices("GPU")
 
 
 def device_name() -> str:

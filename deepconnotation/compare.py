@@ -81,10 +81,10 @@ def _load(folder: str, suffix: str) -> Answered:
                         f"python -m deepconnotation.evaluate {folder}")  # fmt: skip
     with reading(path, f"give python -m deepconnotation.evaluate {folder} again"):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        table = table[["id", "group", "label", "predicted"]].sort_values("id")
+        table = table[["id", "group", "label", "predicted"]]
     classes, counts = config["classes"], config["data"]["counts"]["train"]
     return Answered(
-        folder, classes, table.reset_index(drop=True),
+        folder, classes, table.sort_values("id", ignore_index=True),
         numbered([max(counts, key=counts.get)], classes)[0], config.get("train_seconds", 0) / 60,
         _recipe(config),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation.console import UserError, write_atomic
+from deepconnotation.console import UserError, reading, write_atomic
 from deepconnotation.data import manifest
 from deepconnotation.emotions import numbered
 from deepconnotation.evaluate import as_text, prediction_table, summarise
@@ -23,13 +23,12 @@ def load(folder: str | Path) -> tuple[pd.DataFrame, np.ndarray, dict]:
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / "embed.json").read_text("utf-8"))
-        ids = pd.read_csv(folder / "ids.csv", dtype=str, keep_default_na=False)
-        rows = np.load(folder / "embeddings.npy", mmap_mode="r")
+        with reading(folder, "embed again"):
+            config = json.loads((folder / "embed.json").read_text("utf-8"))
+            ids = pd.read_csv(folder / "ids.csv", dtype=str, keep_default_na=False)
+            rows = np.load(folder / "embeddings.npy", mmap_mode="r")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: no such file; expected the output of embed") from None
-    except ValueError as error:
-        raise UserError(f"{folder}: damaged ({error}); embed again") from None
     if not config["done"] == config["images"] == len(ids) == len(rows):
         raise UserError(f"{folder}: unfinished; give the embed command again")
     return ids, rows, config

@@ -86,8 +86,8 @@ def examples(found: run.Run) -> dict[str, list[tuple["np.ndarray", str, str]]]:
     part = pipeline.load(dataset, "test")
     with reading(table, "evaluate the run again"):
         answers = pd.read_csv(table, dtype={"id": str})
-        answers = answers[["id", "label", "predicted", "confidence"]].sort_values("id")
-    answers = answers.reset_index(drop=True)
+        answers = answers[["id", "label", "predicted", "confidence"]]
+    answers = answers.sort_values("id", ignore_index=True)
     if list(answers["id"]) != list(part.table["id"]):
         raise UserError(f"{dataset} has changed since {table} was written; evaluate the run again")
     surest = answers.sort_values("confidence", ascending=False, kind="stable")

@@ -65,6 +65,7 @@ def fit(
         history.append(row)
         if not np.isfinite(row["loss"]):
             raise Diverged(f"the loss is {row['loss']} at epoch {epoch + 1}")
+        advance(1)
         if watch:
             watch(row)
 
@@ -73,10 +74,11 @@ def fit(
         callbacks.append(keras.callbacks.EarlyStopping(
             "val_loss", MIN_DELTA, patience, restore_best_weights=True))  # fmt: skip
     dev_rows = rows[dev]
-    model.fit(
-        rows[where], labels[where], batch, epochs, verbose=0, callbacks=callbacks,
-        validation_data=(dev_rows, labels[dev]) if len(dev) else None,
-    )  # fmt: skip
+    with progress("epochs of the classifier at most", epochs) as advance:
+        model.fit(
+            rows[where], labels[where], batch, epochs, verbose=0, callbacks=callbacks,
+            validation_data=(dev_rows, labels[dev]) if len(dev) else None,
+        )  # fmt: skip
     return model, history
 
 
@@ -95,8 +97,7 @@ def train(found: Embeddings, widths: tuple[int, ...]) -> dict | None:
     test = found.where("test")
     epochs = EPOCHS if len(found.where("dev")) else PATIENCE
     try:
-        with progress("epochs of the classifier at most", epochs) as advance:
-            model, history = fit(found, widths, epochs=epochs, watch=lambda _: advance(1))
+        model, history = fit(found, widths, epochs=epochs)
     except Diverged as error:
         raise UserError(f"the classifier on {found.folder}: {error}; are its embeddings finite?"
                         ) from None  # fmt: skip

@@ -31,7 +31,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
+from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
 from deepconnotation.models.registry import resolve
 from deepconnotation.settings import CLASSIFIER_WIDTHS, MONITORS, Settings
 
@@ -294,13 +294,7 @@ def _train_classifier(
     found = Embeddings.of(data)
     if not len(found.where("dev")):
         raise _no_dev(data)
-    with progress("epochs", values["epochs"]) as advance:
-
-        def seen(row: dict) -> None:
-            advance(1)
-            watch(row)
-
-        return mlp.fit(found, CLASSIFIER_WIDTHS, **values, patience=None, watch=seen)[1]
+    return mlp.fit(found, CLASSIFIER_WIDTHS, **values, patience=None, watch=watch)[1]
 
 
 def _no_dev(data: Path) -> UserError:

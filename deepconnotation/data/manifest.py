@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepconnotation import __version__
-from deepconnotation.console import UserError, write_atomic
+from deepconnotation.console import UserError, reading, write_atomic
 from deepconnotation.data import pack
 
 SPLITS = ("train", "dev", "test")
@@ -129,13 +129,12 @@ def read_info(dataset: str | Path) -> DatasetInfo:
     """
     path = Path(dataset) / "dataset.json"
     try:
-        fields = json.loads(path.read_text("utf-8"))
-        known = {k: fields[k] for k in DatasetInfo.__dataclass_fields__}
-        return DatasetInfo(**{**known, "classes": tuple(known["classes"])})
+        with reading(path, "prepare the data set again"):
+            fields = json.loads(path.read_text("utf-8"))
+            known = {k: fields[k] for k in DatasetInfo.__dataclass_fields__}
+            return DatasetInfo(**{**known, "classes": tuple(known["classes"])})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {dataset} a prepared data set?") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error}); prepare the data set again") from None
 
 
 def write(dataset: str | Path, text: str, info: DatasetInfo) -> None:
