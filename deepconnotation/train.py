@@ -375,8 +375,8 @@ def _taught(folder: str, train, classes: list[str]):
 def _load_weights(model, config: dict, classes: list[str]) -> None:
     """Copy weights from ImageNet's or layer by layer from another run's model.
 
-    Sizes of pictures may differ. The last layer is copied only where the classes are the same, in
-    the same order.
+    Sizes of pictures may differ. The last layer is copied only where the run knows every class, in
+    whatever order.
 
     Raises:
         UserError: when a layer is missing or has another shape.
@@ -391,17 +391,20 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     source = run.load(folder)
     there = {layer.name: layer for layer in source.model.layers}
     layers = {layer.name: layer for layer in model.layers if layer.weights}
-    if source.classes != classes:
+    known = set(classes) <= set(source.classes)
+    columns = [source.classes.index(name) for name in classes] if known else []
+    if not known:
         print(f"--weights {folder} knows other classes: its last layer, 'logits', starts anew here")
         del layers["logits"]
     if AFFECT not in there:
         layers.pop(AFFECT, None)
     for layer in layers.values():
-        shapes = [tuple(w.shape) for w in layer.weights]
-        other = there.get(layer.name)
-        if other is None or [tuple(w.shape) for w in other.weights] != shapes:
+        weights = there[layer.name].get_weights() if layer.name in there else []
+        if layer.name == "logits":
+            weights = [w[..., columns] for w in weights]
+        if [w.shape for w in weights] != [tuple(w.shape) for w in layer.weights]:
             raise UserError(f"--weights {folder}: its layer {layer.name!r} does not fit this model")
-        layer.set_weights(other.get_weights())
+        layer.set_weights(weights)
 
 
 if __name__ == "__main__":

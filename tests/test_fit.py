@@ -493,7 +493,7 @@ def test_folded_weights_are_taken_and_resumed(tiny_run, toy_data, tmp_path):
 
 
 def test_weights_for_other_classes_leave_the_last_layer_new(tiny_run, toy_data, tmp_path, capsys):
-    tiny_run.update(classes=tiny_run.classes[::-1])
+    tiny_run.update(classes=["ennui", *tiny_run.classes[1:]])
     settings = Settings(epochs=1, batch=16, rate=1e-9)
     train.start("resnet18", toy_data, tmp_path / "r", settings, weights=str(tiny_run.path))
     assert "knows other classes: its last layer, 'logits', starts anew" in capsys.readouterr().out
@@ -502,6 +502,19 @@ def test_weights_for_other_classes_leave_the_last_layer_new(tiny_run, toy_data, 
         kernels = [m.get_layer(name).kernel.numpy() for m in (new, like)]
         assert np.allclose(*kernels, atol=1e-5), name
     assert not np.allclose(old.get_layer("logits").kernel, random.get_layer("logits").kernel)
+
+
+def test_weights_for_the_same_classes_in_another_order_keep_the_last_layer(
+    tiny_run, toy_data, tmp_path, capsys
+):
+    tiny_run.update(classes=tiny_run.classes[::-1])
+    settings = Settings(epochs=1, batch=16, rate=1e-9)
+    train.start("resnet18", toy_data, tmp_path / "r", settings, weights=str(tiny_run.path))
+    assert "starts anew" not in capsys.readouterr().out
+    layers = [m.get_layer("logits") for m in (tiny_run.model, run.load(tmp_path / "r").model)]
+    for old, new in zip(*(layer.get_weights() for layer in layers), strict=True):
+        assert np.allclose(new, old[..., ::-1], atol=1e-5)
+        assert not np.allclose(new, old, atol=1e-3)
 
 
 def test_weights_of_a_run_that_saw_our_test_pictures_are_refused(toy_run, toy_source, tmp_path):
