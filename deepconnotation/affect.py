@@ -70,12 +70,12 @@ def summarise(
         found[name] = {"pictures": len(known)}
         if not len(known):
             continue
-        owner, draws = draw_groups([groups[i] for i in known], seed)
+        owner, blocks = draw_groups([groups[i] for i in known], seed)
         pair = true[known, axis], predicted[known, axis]
         value = figures(*pair, np.ones((1, len(known))))
-        spread = figures(*pair, draws[:, owner].astype(np.float64))
+        draws = [figures(*pair, weights[:, owner].astype(np.float64)) for weights in blocks]
         for figure in FIGURES:
-            low, high = interval(spread[figure])
+            low, high = interval(np.concatenate([block[figure] for block in draws]))
             found[name][figure] = {"value": float(value[figure][0]), "low": low, "high": high}
     return found
 

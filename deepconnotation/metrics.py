@@ -1,12 +1,13 @@
 """Figures of a classifier, each with a bootstrap interval and beside the majority baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from deepconnotation.emotions import POLARITY, WHEEL, polarity_of, wheel_distance
 
 RESAMPLES = 1000
+BLOCK = 10_000_000  # numbers drawn at once: 80 MB, however many pictures there are
 CONFIDENCE = 0.95
 SCALARS = ("accuracy", "balanced_accuracy", "macro_f1")
 #: name in metrics.json -> in words
@@ -116,7 +117,7 @@ def geometry(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def draw_groups(groups: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_groups(groups: Sequence[str], seed: int) -> tuple[np.ndarray, Iterator[np.ndarray]]:
     """Draw as many whole groups as there are, with replacement, `RESAMPLES` times.
 
     Args:
@@ -124,14 +125,16 @@ def draw_groups(groups: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarra
         seed: of the draws.
 
     Returns:
-        int (n,), the number of each picture's group; int (RESAMPLES, groups), how often each was
-        drawn.
+        int (n,), the number of each picture's group; blocks of int (draws, groups), how often each
+        was drawn, `RESAMPLES` rows in all.
     """
     names = [g or f"\0{i}" for i, g in enumerate(groups)]
     owner = np.unique(names, return_inverse=True)[1]
     count = owner.max() + 1
     rng = np.random.default_rng(seed)
-    return owner, rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    rows = max(1, BLOCK // len(owner))
+    sizes = (min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows))
+    return owner, (rng.multinomial(count, np.full(count, 1 / count), size) for size in sizes)
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
@@ -161,10 +164,11 @@ def resampled(
         groups: see `summarise`.
         seed: of the draws.
     """
-    owner, weights = draw_groups([""] * len(labels) if groups is None else groups, seed)
-    cells = np.zeros((weights.shape[1], classes**2))
+    owner, blocks = draw_groups([""] * len(labels) if groups is None else groups, seed)
+    cells = np.zeros((owner.max() + 1, classes**2))
     np.add.at(cells, (owner, labels * classes + predicted), 1)
-    return (weights @ cells).reshape(RESAMPLES, classes, classes)
+    draws = np.concatenate([weights @ cells for weights in blocks])
+    return draws.reshape(RESAMPLES, classes, classes)
 
 
 def _per_class(matrix: np.ndarray, classes: Sequence[str]) -> list[dict]:

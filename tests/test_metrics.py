@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from deepconnotation import metrics
+from deepconnotation import affect, metrics
 from deepconnotation.emotions import FI
 
 CLASSES = ["a", "b", "c"]
@@ -72,6 +72,24 @@ def test_people_make_the_interval_wider():
     # The standard error grows by the square root of the cluster size, 4.47.
     assert 3.3 < width(people) / width(None) < 5.6
     assert width([""] * 1000) == width(None)
+
+
+def test_intervals_of_many_pictures_are_drawn_in_blocks_that_change_no_figure(monkeypatch):
+    rng = np.random.default_rng(3)
+    labels, predicted = rng.integers(0, 3, (2, 200))
+    true, told = rng.normal(size=(2, 200, 2))
+    people = [f"p{i // 4}" for i in range(200)]
+
+    def measured():
+        ccc = affect.summarise(true, told, people)["valence"]["ccc"]
+        return metrics.summarise(labels, predicted, CLASSES, 0, people), ccc
+
+    whole, ccc = measured()
+    monkeypatch.setattr(metrics, "BLOCK", 30 * 200)
+    blocks = list(metrics.draw_groups(people, 0)[1])
+    assert [len(block) for block in blocks] == [30] * 33 + [10]
+    assert all((block.sum(axis=1) == 50).all() for block in blocks)
+    assert measured() == (whole, pytest.approx(ccc))
 
 
 def test_geometry_by_hand():
