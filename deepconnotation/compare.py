@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from deepconnotation import metrics, run
-from deepconnotation.console import UserError, reading
+from deepconnotation import metrics, predictions, run
+from deepconnotation.console import UserError
 from deepconnotation.emotions import numbered
 
 
@@ -76,15 +76,11 @@ def load(folders: list[str], suffix: str = "") -> list[Answered]:
 def _load(folder: str, suffix: str) -> Answered:
     config = run.load(folder).config
     path = Path(folder) / f"predictions{suffix}.csv"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; first give "
-                        f"python -m deepconnotation.evaluate {folder}")  # fmt: skip
-    with reading(path, f"give python -m deepconnotation.evaluate {folder} again"):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        table = table[["id", "group", "label", "predicted"]]
+    columns = ("id", "group", "label", "predicted")
+    table = predictions.read(path, columns, f"give python -m deepconnotation.evaluate {folder}")
     classes, counts = config["classes"], config["data"]["counts"]["train"]
     return Answered(
-        folder, classes, table.sort_values("id", ignore_index=True),
+        folder, classes, table,
         numbered([max(counts, key=counts.get)], classes)[0], config.get("train_seconds", 0) / 60,
         _recipe(config),
     )  # fmt: skip

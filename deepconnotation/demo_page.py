@@ -12,8 +12,8 @@ from PIL import Image
 
 from deepconnotation import card, heatmap
 from deepconnotation.data.sources import toy
-from deepconnotation.evaluate import spreadsheet_safe
 from deepconnotation.predict import answering, predict, read_picture
+from deepconnotation.predictions import spreadsheet_safe
 from deepconnotation.run import Run
 
 MOST = 500  # pictures at once

@@ -10,7 +10,8 @@ import pandas as pd
 from deepconnotation.console import UserError, reading, write_atomic
 from deepconnotation.data import manifest
 from deepconnotation.emotions import numbered
-from deepconnotation.evaluate import as_text, prediction_table, summarise
+from deepconnotation.evaluate import as_text, summarise
+from deepconnotation.predictions import prediction_table
 
 SPLITS = ("train", "dev", "test")
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 from deepconnotation import emotions, run
 from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
+from deepconnotation.predictions import prediction_table
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from deepconnotation.data.pipeline import Split
 
@@ -292,25 +292,6 @@ def summarise(
     predicted = probabilities.argmax(axis=1)
     return {**about, "date": run.now(), "majority_class": classes[majority],
             **metrics.summarise(labels, predicted, classes, majority, groups)}  # fmt: skip
-
-
-def prediction_table(
-    table: "pd.DataFrame", probabilities: "np.ndarray", classes: Sequence[str]
-) -> "pd.DataFrame":
-    """Return a table with predicted, confidence and p_CLASS beside its own columns of text."""
-    import pandas as pd
-
-    best = probabilities.argmax(axis=1)
-    table = table.reset_index(drop=True).map(spreadsheet_safe)
-    columns = {f"p_{c}": probabilities[:, i].round(6) for i, c in enumerate(classes)}
-    return table.assign(
-        predicted=[classes[i] for i in best], confidence=probabilities.max(axis=1).round(6),
-    ).join(pd.DataFrame(columns))  # fmt: skip
-
-
-def spreadsheet_safe(text: str) -> str:
-    """Put an apostrophe before text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def as_text(summary: dict) -> str:

@@ -74,23 +74,20 @@ def examples(found: run.Run) -> dict[str, list[tuple["np.ndarray", str, str]]]:
     Raises:
         UserError: when the run was not evaluated, or its data set is gone or has changed.
     """
-    import pandas as pd
-
+    from deepconnotation import predictions
     from deepconnotation.data import manifest, pipeline
 
     table, dataset = found.path / "predictions.csv", Path(found.config["data"]["path"])
-    if not table.is_file():
-        raise UserError(f"{table}: no such file; evaluate the run, or name pictures")
+    columns = ("id", "label", "predicted", "confidence")
+    answers = predictions.read(table, columns, "evaluate the run, or name pictures")
     if not manifest.exists(dataset):
         raise UserError(f"{dataset}: the run's data set is not there; name pictures instead")
     part = pipeline.load(dataset, "test")
-    with reading(table, "evaluate the run again"):
-        answers = pd.read_csv(table, dtype={"id": str})
-        answers = answers[["id", "label", "predicted", "confidence"]]
-    answers = answers.sort_values("id", ignore_index=True)
     if list(answers["id"]) != list(part.table["id"]):
         raise UserError(f"{dataset} has changed since {table} was written; evaluate the run again")
-    surest = answers.sort_values("confidence", ascending=False, kind="stable")
+    with reading(table, "evaluate the run again"):
+        confidence = answers["confidence"].astype(float)
+    surest = answers.loc[confidence.sort_values(ascending=False, kind="stable").index]
     right = surest["label"] == surest["predicted"]
     chapters = {}
     for heading, rows in (("Most confident right answers", surest[right]),

@@ -170,7 +170,7 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
     if args.json:
         return lambda row: print(json.dumps(_named(row, classes)), flush=True)
     if args.csv:
-        from deepconnotation.evaluate import spreadsheet_safe
+        from deepconnotation.predictions import spreadsheet_safe
 
         fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes),
                   *found.cuts, *found.axes, "reason"]  # fmt: skip

@@ -6,6 +6,7 @@
 """
 
 import argparse
+import itertools
 import shlex
 import shutil
 import sys
@@ -16,7 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import emotions
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    reading,
+    run_command,
+    write_atomic,
+)
 from deepconnotation.models.registry import (
     ARCHITECTURES,
     build,
@@ -358,18 +365,16 @@ def _taught(folder: str, train, classes: list[str]):
         UserError: when its predictions-train.csv is missing or lacks a class.
     """
     import numpy as np
-    import pandas as pd
+
+    from deepconnotation import predictions
 
     path = Path(folder) / "predictions-train.csv"
-    try:
-        table = pd.read_csv(path, dtype={"id": str}, keep_default_na=False).set_index("id")
-        table = table.loc[train.table["id"]]
-        members = [[f"p_{member}" for member in name.split("+")] for name in classes]
-        return np.stack([table[names].sum(axis=1) for names in members], axis=1).astype(float)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; give the embed command again") from None
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: does not fit the data set ({error})") from None
+    members = [[f"p_{member}" for member in name.split("+")] for name in classes]
+    columns = ("id", *itertools.chain.from_iterable(members))
+    table = predictions.read(path, columns, "give the embed command again").set_index("id")
+    with reading(path, "give the embed command again"):
+        table = table.loc[train.table["id"]].astype(float)
+    return np.stack([table[names].sum(axis=1) for names in members], axis=1)
 
 
 def _load_weights(model, config: dict, classes: list[str]) -> None:

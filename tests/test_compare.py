@@ -84,7 +84,7 @@ def test_tables_of_runs(toy_run, tmp_path):
         with pytest.raises(UserError, match=message):
             compare.load([str(toy_run.path), str(other)])
     (other / "predictions.csv").unlink()
-    with pytest.raises(UserError, match="first give python -m deepconnotation.evaluate"):
+    with pytest.raises(UserError, match="no such file; give python -m deepconnotation.evaluate"):
         compare.load([str(toy_run.path), str(other)])
     assert command("evaluate", toy_run.path, other, "--by", "size").returncode == 2
 

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from tools import tool
 
-from deepconnotation import card, evaluate, predict, report, run, train
+from deepconnotation import card, evaluate, predict, predictions, report, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
@@ -121,8 +121,19 @@ def test_another_order_of_classes_is_refused(toy_run, toy_data, tmp_path):
 
 
 def test_spreadsheet_formulas_are_text():
-    assert evaluate.spreadsheet_safe("=1+1.jpg") == "'=1+1.jpg"
-    assert evaluate.spreadsheet_safe("a=1.jpg") == "a=1.jpg"
+    assert predictions.spreadsheet_safe("=1+1.jpg") == "'=1+1.jpg"
+    assert predictions.spreadsheet_safe("a=1.jpg") == "a=1.jpg"
+
+
+def test_names_that_look_like_numbers_or_nothing_are_read_as_they_were_written(tmp_path):
+    classes = ["0", "01", "null", "None"]
+    written = predictions.prediction_table(
+        pd.DataFrame({"id": ["3", "02", "1", "0"], "label": classes}), np.eye(4), classes
+    )
+    written.to_csv(tmp_path / "predictions.csv", index=False)
+    found = predictions.read(tmp_path / "predictions.csv", ("id", "label", "predicted"), "again")
+    assert found.to_numpy().tolist() == [["0", "None", "None"], ["02", "01", "01"],
+                                         ["1", "null", "null"], ["3", "0", "0"]]  # fmt: skip
 
 
 @pytest.mark.parametrize(
