@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,23 @@ def test_targets_are_the_blend_of_label_and_teacher(toy_data, embedded, toy_run,
         row = table.loc[part.table["id"].iloc[i]]
         expected = [0.75 * row[f"p_{c}"] + 0.25 * (row["label"] == c) for c in toy_run.classes]
         assert trainer.targets[i] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_teacher_whose_answers_are_gone_or_damaged_is_refused(toy_data, embedded, tmp_path):
+    teacher = shutil.copytree(embedded, tmp_path / "teacher")
+    answers = teacher / "predictions-train.csv"
+    table = pd.read_csv(answers, dtype=str)
+    classes = [name[2:] for name in table if name.startswith("p_")]
+    part = pipeline.load(toy_data, "train")
+    for damage, message in (
+        (lambda: table[1:].to_csv(answers, index=False), "damaged .*embed command again"),
+        (lambda: table.drop(columns="p_fear").to_csv(answers, index=False), "damaged .*p_fear"),
+        (lambda: table.assign(p_fear="x").to_csv(answers, index=False), "damaged .*'x'"),
+        (answers.unlink, "no such file; give the embed command again"),
+    ):
+        damage()
+        with pytest.raises(UserError, match=message):
+            train._taught(str(teacher), part, classes)
 
 
 def test_a_network_learns_what_its_teacher_says(toy_data, embedded, toy_run, tmp_path):
