@@ -86,8 +86,9 @@ def examples(found: run.Run) -> dict[str, list[tuple["np.ndarray", str, str]]]:
     if list(answers["id"]) != list(part.table["id"]):
         raise UserError(f"{dataset} has changed since {table} was written; evaluate the run again")
     with reading(table, "evaluate the run again"):
-        confidence = answers["confidence"].astype(float)
-    surest = answers.loc[confidence.sort_values(ascending=False, kind="stable").index]
+        surest = answers.astype({"confidence": float}).sort_values(
+            "confidence", ascending=False, kind="stable"
+        )
     right = surest["label"] == surest["predicted"]
     chapters = {}
     for heading, rows in (("Most confident right answers", surest[right]),

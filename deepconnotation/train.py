@@ -6,7 +6,6 @@
 """
 
 import argparse
-import itertools
 import shlex
 import shutil
 import sys
@@ -370,7 +369,7 @@ def _taught(folder: str, train, classes: list[str]):
 
     path = Path(folder) / "predictions-train.csv"
     members = [[f"p_{member}" for member in name.split("+")] for name in classes]
-    columns = ("id", *itertools.chain.from_iterable(members))
+    columns = ("id", *(name for names in members for name in names))
     table = predictions.read(path, columns, "give the embed command again").set_index("id")
     with reading(path, "give the embed command again"):
         table = table.loc[train.table["id"]].astype(float)
@@ -394,19 +393,18 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
         load_imagenet(config["arch"], model, folder)
         return
     source = run.load(folder)
-    there = {layer.name: layer for layer in source.model.layers}
+    there = {layer.name: layer.get_weights() for layer in source.model.layers}
     layers = {layer.name: layer for layer in model.layers if layer.weights}
-    known = set(classes) <= set(source.classes)
-    columns = [source.classes.index(name) for name in classes] if known else []
-    if not known:
+    if set(classes) <= set(source.classes):
+        columns = [source.classes.index(name) for name in classes]
+        there["logits"] = [w[..., columns] for w in there.get("logits", [])]
+    else:
         print(f"--weights {folder} knows other classes: its last layer, 'logits', starts anew here")
         del layers["logits"]
     if AFFECT not in there:
         layers.pop(AFFECT, None)
     for layer in layers.values():
-        weights = there[layer.name].get_weights() if layer.name in there else []
-        if layer.name == "logits":
-            weights = [w[..., columns] for w in weights]
+        weights = there.get(layer.name, [])
         if [w.shape for w in weights] != [tuple(w.shape) for w in layer.weights]:
             raise UserError(f"--weights {folder}: its layer {layer.name!r} does not fit this model")
         layer.set_weights(weights)

@@ -59,7 +59,7 @@ def weights(made: fit.Trainer) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("stop_after", "head_epochs"), [(2, 0), (3, 0), (8, 0), (4, 2), (8, 2)]
+    ("stop_after", "head_epochs"), [(2, 0), (3, 0), (4, 0), (8, 0), (4, 2), (8, 2)]
 )
 def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after, head_epochs):
     """Three steps an epoch: stopped in the middle of one, and between two."""
