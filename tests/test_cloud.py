@@ -103,7 +103,7 @@ def test_nothing_is_sent_without_yes(s3, toy_data, capsys):
 
 
 def test_our_own_train_command_runs_in_the_container(s3, toy_data, tmp_path, capsys):
-    arguments = "--arch resnet --epochs 1 --width 8 --batch 16 --precision float32"
+    arguments = "--arch small_cnn --epochs 1 --batch 16 --precision float32"
     assert start(toy_data, "--name", "job-1", "--arguments", arguments, "--yes") == 0
     told = aws.client("sagemaker").describe_training_job(TrainingJobName="job-1")
     image = told["AlgorithmSpecification"]["TrainingImage"]

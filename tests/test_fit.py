@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -39,19 +40,36 @@ def bare_run(path) -> run.Run:
         "input_shape": [16, 16, 3], "data": {}})  # fmt: skip
 
 
+def tiny_trainer(data, path, settings: Settings) -> fit.Trainer:
+    """A trainer of a tiny model, at the beginning or where the run in that folder stopped."""
+    splits = pipeline.load(data, "train"), pipeline.load(data, "dev")
+    found = run.load(path) if path.exists() else bare_run(path)
+    made = fit.Trainer(found, tiny(), settings, *splits, say=lambda line: None)
+    made.restore()
+    return made
+
+
 @pytest.fixture
 def trainer(toy_data, tmp_path):
     """Makes trainers of a tiny model, each in a run folder of its own."""
-    splits = pipeline.load(toy_data, "train"), pipeline.load(toy_data, "dev")
 
     def make(name: str, settings: Settings = SETTINGS) -> fit.Trainer:
-        path = tmp_path / name
-        found = run.load(path) if path.exists() else bare_run(path)
-        made = fit.Trainer(found, tiny(), settings, *splits, say=lambda line: None)
-        made.restore()
-        return made
+        return tiny_trainer(toy_data, tmp_path / name, settings)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def never_stopped(toy_data, tmp_path_factory):
+    """Makes trainers that have trained without a stop, one for each settings."""
+
+    @cache
+    def trained(settings: Settings) -> fit.Trainer:
+        made = tiny_trainer(toy_data, tmp_path_factory.mktemp("whole") / "run", settings)
+        made.fit()
+        return made
+
+    return trained
 
 
 def weights(made: fit.Trainer) -> list[np.ndarray]:
@@ -61,13 +79,14 @@ def weights(made: fit.Trainer) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("stop_after", "head_epochs"), [(2, 0), (3, 0), (4, 0), (8, 0), (4, 2), (8, 2)]
 )
-def test_resumed_equals_never_stopped(trainer, monkeypatch, stop_after, head_epochs):
+def test_resumed_equals_never_stopped(
+    trainer, never_stopped, monkeypatch, stop_after, head_epochs
+):
     """Three steps an epoch: stopped in the middle of one, and between two."""
     settings = replace(SETTINGS, head_epochs=head_epochs)
     if (stop_after, head_epochs) == (8, 0):
         settings = replace(settings, rand_augment=0.5)  # it takes long to trace
-    whole = trainer("whole", settings)
-    whole.fit()
+    whole = never_stopped(settings)
     part = trainer("part", settings)
     steps = iter(range(1, 1000))
 
@@ -452,12 +471,18 @@ def test_a_kill_between_training_and_evaluation_costs_nothing(toy_data, tmp_path
     assert (tmp_path / "r/predictions.csv").read_bytes() == before
 
 
+def begin(data, folder, settings: Settings, weights="none") -> fit.Trainer:
+    """What `train.start` makes before it trains, evaluates and reports."""
+    return train.make_trainer(
+        train.new_run("resnet18", data, folder, settings, str(weights)), settings)  # fmt: skip
+
+
 def test_weights_of_another_run_are_taken(toy_run, toy_data, tmp_path):
-    settings = Settings(epochs=1, batch=16, width=8, rate=1e-9, l2=0)
-    train.start("resnet18", toy_data, tmp_path / "r", settings, weights=str(toy_run.path))
-    kernels = [m.get_layer("stage3_block1_conv1").kernel.numpy()
-               for m in (toy_run.model, run.load(tmp_path / "r").model)]  # fmt: skip
-    assert np.allclose(*kernels, atol=1e-5)
+    settings = Settings(epochs=1, batch=16, width=8)
+    trainer = begin(toy_data, tmp_path / "r", settings, toy_run.path)
+    for name in ("stage3_block1_conv1", "logits"):
+        new, old = (m.get_layer(name).kernel.numpy() for m in (trainer.model, toy_run.model))
+        assert (new == old).all()
     with pytest.raises(UserError, match="does not fit"):
         train.start("resnet18", toy_data, tmp_path / "s", Settings(epochs=1, width=4),
                     weights=str(toy_run.path))  # fmt: skip
@@ -467,32 +492,30 @@ def test_weights_of_another_run_are_taken(toy_run, toy_data, tmp_path):
 def tiny_run(toy_data, tmp_path, monkeypatch):
     """A run of the tiny model; every other run of the test is of that model too."""
     monkeypatch.setattr(train, "build", lambda *arguments, **options: tiny())
-    train.start("resnet18", toy_data, tmp_path / "tiny", Settings(epochs=2, batch=16, rate=0.05))
+    begin(toy_data, tmp_path / "tiny", Settings(epochs=2, batch=16, rate=0.05)).fit()
     return run.load(tmp_path / "tiny")
 
 
 def test_folded_weights_are_taken_and_resumed(tiny_run, toy_data, tmp_path):
     settings = Settings(epochs=2, batch=16, rate=0.01, head_epochs=1)
-    train.start("resnet18", toy_data, tmp_path / "a", settings, weights=str(tiny_run.path))
+    begin(toy_data, tmp_path / "a", settings, tiny_run.path).fit()
     settings = Settings(epochs=2, batch=16, rate=0.01)
-    found = train.new_run("resnet18", toy_data, tmp_path / "b", settings, str(tmp_path / "a"))
-    trainer = train.make_trainer(found, settings, say=lambda line: None)
+    trainer = begin(toy_data, tmp_path / "b", settings, tmp_path / "a")
     first = run.load(tmp_path / "a").model.get_layer("conv").get_weights()
     assert len(first) == 2 and np.allclose(first[0], trainer.model.get_layer("conv").kernel)
     trainer.settings = replace(settings, epochs=1)
     trainer.fit()
-    again = train.make_trainer(run.load(found.path), settings, say=lambda line: None)
+    again = train.make_trainer(run.load(tmp_path / "b"), settings)
     assert again.progress.epoch == 1
     for a, b in zip(weights(trainer), weights(again), strict=True):
         assert (a == b).all()
     again.fit()
-    last = train.new_run("resnet18", toy_data, tmp_path / "c", settings, str(tmp_path / "b"))
-    trainer = train.make_trainer(last, settings, say=lambda line: None)
+    trainer = begin(toy_data, tmp_path / "c", settings, tmp_path / "b")
     assert trainer.model.get_layer("conv").use_bias
 
 
 def test_the_last_layer_is_kept_for_known_classes_only(tiny_run, toy_data, tmp_path, capsys):
-    settings, classes = Settings(epochs=1, batch=16, rate=1e-9), tiny_run.classes
+    settings, classes = Settings(epochs=1, batch=16), tiny_run.classes
     old, random = (m.get_layer("logits").get_weights() for m in (tiny_run.model, tiny()))
     told = "knows other classes: its last layer, 'logits', starts anew"
     for name, theirs, like in (
@@ -501,15 +524,14 @@ def test_the_last_layer_is_kept_for_known_classes_only(tiny_run, toy_data, tmp_p
     ):
         capsys.readouterr()
         tiny_run.update(classes=theirs)
-        train.start("resnet18", toy_data, tmp_path / name, settings, weights=str(tiny_run.path))
+        new = begin(toy_data, tmp_path / name, settings, tiny_run.path).model
         assert (told in capsys.readouterr().out) == (name == "others")
-        new = run.load(tmp_path / name).model
         kernels = [m.get_layer("conv").kernel.numpy() for m in (new, tiny_run.model)]
-        assert np.allclose(*kernels, atol=1e-5)
+        assert (kernels[0] == kernels[1]).all()
         for got, expected, before in zip(
             new.get_layer("logits").get_weights(), like, old, strict=True
         ):
-            assert np.allclose(got, expected, atol=1e-5), name
+            assert (got == expected).all(), name
             assert not np.allclose(got, before, atol=1e-3), name
 
 
@@ -534,10 +556,10 @@ def test_stopped_in_the_first_epoch_goes_on_from_there_and_not_from_the_weights(
         return rate(trainer)
 
     whole, part = tmp_path / "whole", tmp_path / "part"
-    train.start("resnet18", toy_data, whole, settings, str(tiny_run.path))
+    begin(toy_data, whole, settings, tiny_run.path).fit()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(fit.Trainer, "_rate", stop_in_step_two)
-        train.start("resnet18", toy_data, part, settings, str(tiny_run.path))
+        begin(toy_data, part, settings, tiny_run.path).fit()
     assert train.resume(str(part)) == 0
     states = [np.load(folder / "last/state.npz") for folder in (whole, part)]
     for name in set(states[0].files) - {"progress"}:

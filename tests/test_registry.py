@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 
 import numpy as np
@@ -40,6 +41,10 @@ def small(arch: str, **options) -> keras.Model:
     return registry.build(arch, (side, side, 3), 5, **options)
 
 
+#: What takes long is to build them: tests that change no weight share a model.
+shared = cache(small)
+
+
 def pixels(model: keras.Model, batch: int = 3) -> np.ndarray:
     shape = (batch, *model.input_shape[1:])
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
@@ -64,7 +69,7 @@ def test_parameters(arch):
 def test_shapes_dtypes_and_a_step(arch, policy):
     keras.mixed_precision.set_dtype_policy(policy)
     try:
-        model = small(arch)
+        model = shared(arch) if policy == "float32" else small(arch)
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     images, labels = pixels(model), tf.constant([0, 1, 2])
@@ -92,8 +97,9 @@ def test_round_trip_of_all_in_a_fresh_process(tmp_path):
     deeper = {"resnet34", "resnet101", "resnet152"}  # only in the number of their blocks
     grey = ("resnet18", "fractal", "efficientnet_lite0", "mobilenet_v2")  # one of each kind
     names = [arch for arch in registry.ARCHITECTURES if arch not in deeper]
-    for name in (*names, *(f"{arch}-grey" for arch in grey)):
-        model = small(name.removesuffix("-grey"), grey=name.endswith("-grey"))
+    models = {name: shared(name) for name in names}
+    models |= {f"{name}-grey": small(name, grey=True) for name in grey}
+    for name, model in models.items():
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", pixels(model))
         expected[name] = np.asarray(model(pixels(model)))
