@@ -182,7 +182,9 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
             cells = {f"p_{c}": v for c, v in zip(classes, numbers, strict=False)}
             rest = {k: v for k, v in row.items() if k != "probabilities"}
             rest |= {k: " ".join(rest[k]) for k in found.cuts if k in rest}
-            out.writerow({**rest, **cells, "file": spreadsheet_safe(row["file"])})
+            for name in {"file", "label", *found.cuts} & rest.keys():
+                rest[name] = spreadsheet_safe(rest[name])
+            out.writerow({**rest, **cells})
 
         return write
     return lambda row: print(_line(row, found.axes))

@@ -125,15 +125,18 @@ def test_spreadsheet_formulas_are_text():
     assert predictions.spreadsheet_safe("a=1.jpg") == "a=1.jpg"
 
 
-def test_names_that_look_like_numbers_or_nothing_are_read_as_they_were_written(tmp_path):
-    classes = ["0", "01", "null", "None"]
+def test_names_that_look_like_numbers_formulas_or_nothing_are_read_as_they_were(tmp_path):
+    classes = ["0", "01", "null", "None", "-1"]
     written = predictions.prediction_table(
-        pd.DataFrame({"id": ["3", "02", "1", "0"], "label": classes}), np.eye(4), classes
+        pd.DataFrame({"id": ["3", "02", "1", "0", "@4"], "label": classes}), np.eye(5), classes
     )
+    assert written.iloc[4][["id", "label", "predicted"]].tolist() == ["'@4", "'-1", "'-1"]
     written.to_csv(tmp_path / "predictions.csv", index=False)
     found = predictions.read(tmp_path / "predictions.csv", ("id", "label", "predicted"), "again")
-    assert found.to_numpy().tolist() == [["0", "None", "None"], ["02", "01", "01"],
-                                         ["1", "null", "null"], ["3", "0", "0"]]  # fmt: skip
+    assert found.to_numpy().tolist() == [
+        ["0", "None", "None"], ["02", "01", "01"], ["1", "null", "null"], ["3", "0", "0"],
+        ["@4", "-1", "-1"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pictures
 import pytest
 from tools import command
 
+from deepconnotation import run
 from deepconnotation.data.decode import decode
 
 
@@ -85,6 +87,11 @@ def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
     words = [sys.executable, "-m", "deepconnotation.predict", toy_run.path, tmp_path]
     done = subprocess.run(words, capture_output=True)
     assert done.returncode == 0 and b"/\xff.jpg\n" in done.stdout
+    shutil.copytree(toy_run.path, tmp_path / "signs")
+    run.load(tmp_path / "signs").update(classes=[f"-{i}" for i in range(8)])
+    told = command("predict", tmp_path / "signs", tmp_path / "=x.jpg", "--csv").stdout
+    (row,) = csv.DictReader(io.StringIO(told))
+    assert row["label"][:2] == "'-" and f"p_{row['label'][1:]}" in row
 
 
 @pytest.mark.parametrize(
