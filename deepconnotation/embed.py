@@ -86,11 +86,12 @@ def embed(
             ids.csv) and embed.json.
 
     Raises:
-        UserError: when the backbone does not fit, or the folder holds embeddings of something else.
+        UserError: when the backbone does not fit or has seen pictures of dev or test, or the folder
+            holds embeddings of something else.
     """
     import numpy as np
 
-    from deepconnotation import backend, embeddings, run
+    from deepconnotation import backend, embeddings, run, seen
     from deepconnotation.data import manifest, pipeline
     from deepconnotation.models.fold import fold
 
@@ -99,6 +100,8 @@ def embed(
     parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
     precision = backend.set_precision(precision)
     model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights, layer)
+    if (Path(backbone) / "run.json").exists():
+        seen.refuse(run.load(backbone), dataset, "the backbone")
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),

@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from deepconnotation import run
+from deepconnotation import run, seen
 from deepconnotation.console import UserError, argument_parser, run_command
 
 SAME = ("classes", "input_shape", "emotion_set", "merge")
@@ -68,6 +68,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     path = made.path / "model.keras"
     run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
+    seen.write(made.path, *(seen.of(member) for member in members))
     made = made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
     litert.write(made)
     return made

@@ -162,6 +162,7 @@ def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str]
     out for which reason."""
     import numpy as np
 
+    from deepconnotation import seen
     from deepconnotation.data import manifest, pipeline, split
 
     info = manifest.read_info(dataset)
@@ -177,6 +178,9 @@ def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str]
             left_out[reason] = int((keep & gone).sum())
             keep[gone] = False
 
+    own = manifest.fingerprint(dataset) == found.config["data"]["fingerprint"]
+    if what.split != "train" and not own:
+        leave_out(seen.among(part.table, found), "seen in training")
     for each in what.without:
         leave_out(split.matches(part.table, each, "--without").to_numpy(), each)
     if what.shared:
@@ -185,12 +189,17 @@ def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str]
             if label not in known:
                 leave_out((part.table["label"] == label).to_numpy(), f"label {label}")
     if not keep.any():
-        raise UserError(f"{dataset}: no picture of {what.split} would be left")
+        raise UserError(f"{dataset}: no picture of {what.split} would be left; left out: "
+                        f"{_reasons(left_out)}")  # fmt: skip
     if what.shared or left_out:
         table = part.table[keep].reset_index(drop=True)
         labels = np.array(emotions.numbered(table["label"], classes), np.int64)
         part = pipeline.Split(table, part.images if keep.all() else part.images[keep], labels)
     return part, classes, left_out
+
+
+def _reasons(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{pictures} ({why})" for why, pictures in left_out.items())
 
 
 def _shared(classes: Sequence[str], theirs: Sequence[str], dataset: Path) -> list[str]:
@@ -301,8 +310,7 @@ def as_text(summary: dict) -> str:
     lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
              f"{summary['majority_class']}"]  # fmt: skip
     if summary.get("left_out"):
-        reasons = ", ".join(f"{n} ({why})" for why, n in summary["left_out"].items())
-        lines.append(f"left out: {reasons}")
+        lines.append(f"left out: {_reasons(summary['left_out'])}")
     if summary["drawn"]:
         lines.append("drawn pictures: not an emotion result")
     lines.append(f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from deepconnotation import card, fast, litert, run
+from deepconnotation import card, fast, litert, run, seen
 from deepconnotation.answer import answers_of
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError, quiet, write_atomic
@@ -130,6 +130,7 @@ def small(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]
     path = folder / "model.keras"
     run.save_model(found.model, path)
     _round_weights(path)
+    seen.write(folder, seen.of(found))
     made = run.Run(folder, found.config).update(model_sha256=run.file_sha256(path))
     figures = found.path / "metrics.json"
     if figures.exists():

@@ -4,6 +4,7 @@
         run.json           settings, seed, git revision, versions, data set, device, state
         model.keras        best weights by the monitored figure
         model.tflite       the same without TensorFlow, for predict; model.tflite.json: made of what
+        seen.npy           digests of the pictures it has learned from, see seen.py
         last/state.npz     what resuming needs
         history.csv        a row an epoch
         metrics.json  predictions.csv  report.html

@@ -149,7 +149,7 @@ def new_run(
     Raises:
         UserError: when something does not fit; then there is no folder.
     """
-    from deepconnotation import backend, losses, run
+    from deepconnotation import backend, losses, run, seen
     from deepconnotation.data import manifest
 
     options(arch, settings)
@@ -181,7 +181,11 @@ def new_run(
             "counts": _counts(manifest.read(data), classes),
         },
     }  # fmt: skip
-    return run.create(folder, config)
+    found = run.create(folder, config)
+    of_run = start and weights != IMAGENET and Path(weights).is_dir()
+    before = seen.of(run.load(weights)) if of_run else seen.NOTHING
+    seen.write(found.path, seen.learned(data), before)
+    return found
 
 
 def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:
@@ -198,30 +202,21 @@ def _start_weights(arch: str, folder: str, data: Path) -> dict:
     "folded": whether batch normalisation is a part of its convolutions.
 
     Raises:
-        UserError: when there is no such run or file, or the run was trained on pictures that are
-            not in this data set's training split but in one of the others.
+        UserError: when there is no such run or file, or the run has seen this data set's dev or
+            test pictures.
     """
-    from deepconnotation import run
-    from deepconnotation.data import manifest
+    from deepconnotation import run, seen
 
     if folder == IMAGENET or Path(folder).is_file():
         check_imagenet(arch)
         digest = None if folder == IMAGENET else run.file_sha256(Path(folder))
         return {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest,
                 "folded": False}  # fmt: skip
-    source = run.load(folder).config
-    theirs = source["data"]
-    if (Path(theirs["path"]) / "manifest.csv").is_file():  # without it there is nothing to compare
-        seen = manifest.read(theirs["path"])
-        seen = set(seen.loc[seen["split"] == "train", "sha256"]) - {""}
-        table = manifest.read(data)
-        leaked = table[(table["split"] != "train") & table["sha256"].isin(seen)]
-        if len(leaked):
-            raise UserError(f"--weights {folder} was trained on {len(leaked)} pictures that {data} "
-                            f"keeps for dev or test, {leaked['source'].iloc[0]} first; use a run "
-                            "trained on the same splits")  # fmt: skip
+    source = run.load(folder)
+    seen.refuse(source, data, "--weights")
+    theirs = source.config["data"]
     return {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"],
-            "folded": source.get("folded", False)}  # fmt: skip
+            "folded": source.config.get("folded", False)}  # fmt: skip
 
 
 def _start_teacher(folder: str, data: Path) -> dict:
@@ -265,7 +260,8 @@ def resume(
     team.meet()  # all have read run.json
     trainer = make_trainer(found, settings, team=team)
     if team.leads:
-        trainer.run = trainer.run.update(state="running")
+        # model.keras changes with every better epoch; its digest is known again at the end.
+        trainer.run = trainer.run.update(state="running", model_sha256=None)
     return team.together(lambda: _train(trainer, tensorboard, plot))
 
 

@@ -112,6 +112,7 @@ def test_a_small_run_is_a_run(trained, pictures, tmp_path):
     assert np.abs(got - expected).mean() < 0.01
     for a, b in zip(made.model.get_weights(), trained.model.get_weights(), strict=True):
         assert a.dtype == np.float32 and np.allclose(a, b, rtol=2**-7, atol=1e-6)
+    assert (out / "seen.npy").read_bytes() == (trained.path / "seen.npy").read_bytes()
     with pytest.raises(UserError, match="exists already"):
         export.export(trained, "small", out)
 

@@ -459,6 +459,27 @@ def test_an_epoch_that_takes_long_is_saved_on_the_way(toy_data, tmp_path, monkey
         assert (states[0][name] == states[1][name]).all(), name
 
 
+def test_a_kill_after_a_resume_leaves_a_model_that_loads(tiny_run, toy_data, tmp_path, monkeypatch):
+    part, rate, marks = tmp_path / "part", fit.Trainer._rate, []
+
+    def stop_in_epoch_two_and_lose_power_in_epoch_three(trainer):
+        if trainer.progress.epoch == 1 and not marks:
+            marks.append(run.file_sha256(part / "model.keras"))
+            os.kill(os.getpid(), signal.SIGINT)
+        if trainer.progress.epoch == 2:
+            raise SystemError("the power is gone")
+        return rate(trainer)
+
+    monkeypatch.setattr(fit.Trainer, "_rate", stop_in_epoch_two_and_lose_power_in_epoch_three)
+    settings = Settings(epochs=3, batch=16, rate=0.02, ema=0.9)
+    with pytest.raises(KeyboardInterrupt):
+        begin(toy_data, part, settings).fit()
+    with pytest.raises(SystemError):
+        train.resume(str(part))
+    assert run.file_sha256(part / "model.keras") != marks[0]  # the second epoch was better
+    assert run.load(part).model.get_layer("logits").units == 8
+
+
 def test_a_kill_between_training_and_evaluation_costs_nothing(toy_data, tmp_path):
     settings = Settings(epochs=1, batch=16, rate=0.01)
     assert train.start("small_cnn", toy_data, tmp_path / "r", settings) == 0

@@ -1,0 +1,84 @@
+"""Which pictures a run has learned from, itself or through the weights that it began with.
+
+seen.npy in the run folder holds the first 64 bits of the sha256 of each, sorted. It goes where the
+model goes, so that nobody is tested on them later, in another split or another data set.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepconnotation.console import UserError, reading
+from deepconnotation.data import manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deepconnotation.run import Run
+
+FILE = "seen.npy"
+NOTHING = np.zeros(0, np.uint64)
+
+
+def write(folder: Path, *parts: np.ndarray) -> None:
+    """Write what a run, just made, will have seen.
+
+    Args:
+        folder: of the run.
+        parts: of `learned` and `of`.
+    """
+    np.save(folder / FILE, np.unique(np.concatenate(parts)))
+
+
+def learned(dataset: str | Path) -> np.ndarray:
+    """Return uint64 (pictures,): those that a data set has for training."""
+    table = manifest.read(dataset)
+    return _digests(table[(table["split"] == "train") & (table["sha256"] != "")])
+
+
+def of(found: "Run") -> np.ndarray:
+    """Return uint64 (pictures,): what a run has seen.
+
+    Of a run of an earlier revision, without seen.npy, it is what its data set has for training, or
+    nothing where that is gone.
+
+    Raises:
+        UserError: when seen.npy is damaged.
+    """
+    path = found.path / FILE
+    if path.is_file():
+        with reading(path, "copy the run folder again"):
+            return np.load(path)
+    dataset = found.config["data"]["path"]
+    return learned(dataset) if manifest.exists(dataset) else NOTHING
+
+
+def among(table: "pd.DataFrame", found: "Run") -> np.ndarray:
+    """Return bool (rows,): which pictures of a manifest a run has seen."""
+    return np.isin(_digests(table), of(found)) & (table["sha256"] != "").to_numpy()
+
+
+def refuse(found: "Run", dataset: str | Path, flag: str) -> None:
+    """Refuse a run that has seen what a data set keeps for dev or test.
+
+    Args:
+        found: the run.
+        dataset: a prepared data set.
+        flag: that the run was given by, for the message.
+
+    Raises:
+        UserError: naming the first of those pictures.
+    """
+    table = manifest.read(dataset)
+    leaked = table[table["split"].isin(("dev", "test")) & among(table, found)]
+    if len(leaked):
+        raise UserError(
+            f"{flag} {found.path} was trained on {len(leaked)} pictures that {dataset} keeps for "
+            f"dev or test, {leaked['source'].iloc[0]} first; use a run trained on the same splits "
+            "(data_tools/split.py --like makes them)"
+        )
+
+
+def _digests(table: "pd.DataFrame") -> np.ndarray:
+    return np.array([int(digest[:16] or "0", 16) for digest in table["sha256"]], np.uint64)
