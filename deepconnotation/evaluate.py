@@ -9,7 +9,8 @@
 
 Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
 predictions.csv and report.html into the run folder (for another split, data set or choice of
-pictures or classes metrics-WHAT.json and predictions-WHAT.csv). Of several runs, evaluated before
+pictures or classes metrics-WHAT.json and predictions-WHAT.csv). Of another data set, pictures that
+the run has learned from are left out and counted. Of several runs, evaluated before
 on the same pictures, it prints what differs from the first beyond chance (paired bootstrap,
 McNemar's test), and mean and spread where they differ by nothing but the seed.
 """
@@ -178,8 +179,7 @@ def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str]
             left_out[reason] = int((keep & gone).sum())
             keep[gone] = False
 
-    own = manifest.fingerprint(dataset) == found.config["data"]["fingerprint"]
-    if what.split != "train" and not own:
+    if manifest.fingerprint(dataset) != found.config["data"]["fingerprint"]:
         leave_out(seen.among(part.table, found), "seen in training")
     for each in what.without:
         leave_out(split.matches(part.table, each, "--without").to_numpy(), each)
