@@ -4,12 +4,13 @@ seen.npy in the run folder holds the first 64 bits of the sha256 of each, sorted
 model goes, so that nobody is tested on them later, in another split or another data set.
 """
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepconnotation.console import UserError, reading
+from deepconnotation.console import UserError, reading, write_atomic
 from deepconnotation.data import manifest
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def write(folder: Path, *parts: np.ndarray) -> None:
         folder: of the run.
         parts: of `learned` and `of`.
     """
-    np.save(folder / FILE, np.unique(np.concatenate(parts)))
+    file = io.BytesIO()
+    np.save(file, np.unique(np.concatenate(parts)))
+    write_atomic(folder / FILE, file.getvalue())
 
 
 def learned(dataset: str | Path) -> np.ndarray:
