@@ -153,6 +153,5 @@ def test_only_this_machine_is_let_in(address):
 
 def test_a_taken_port_is_said(toy_run, address):
     port = address.rpartition(":")[2]
-    words = [sys.executable, "-m", "deepconnotation.demo", str(toy_run.path), "--port", port]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = command("demo", toy_run.path, "--port", port)
     assert done.returncode == 2 and f"--port {port}" in done.stderr.splitlines()[-1]
