@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from deepconnotation import run, seen
+from deepconnotation import run
 from deepconnotation.console import UserError, argument_parser, run_command
 
 SAME = ("classes", "input_shape", "emotion_set", "merge")
@@ -47,7 +47,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     Raises:
         UserError: when there is one member only, or members do not fit each other.
     """
-    from deepconnotation import litert
+    from deepconnotation import litert, seen
 
     check(members)
     first = members[0].config

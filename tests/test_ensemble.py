@@ -59,12 +59,13 @@ def test_what_does_not_belong_together_is_refused(members, toy_source, toy_run, 
         ensemble.ensemble(members[:1], tmp_path / "one")
     other = tmp_path / "other"
     prepare.prepare(toy_source, other, 16, seed=7, fractions="60/20/20", workers=1)
-    train.start("resnet18", other, tmp_path / "run", Settings(**SETTINGS, width=4))
-    strangers = [members[0], run.load(tmp_path / "run")]
+    settings = Settings(**SETTINGS)
+    stranger = train.new_run("small_cnn", other, tmp_path / "run", settings)
+    with pytest.raises(UserError, match="run is running; finish it first"):
+        ensemble.ensemble([members[0], stranger], tmp_path / "no")
     with pytest.raises(UserError, match="another data set or splits than"):
-        ensemble.ensemble(strangers, tmp_path / "no")
-    merged = tmp_path / "merged"
-    train.start("resnet18", other, merged, Settings(**SETTINGS, width=4), merges=["anger+fear"])
+        ensemble.ensemble([members[0], stranger.update(state="finished")], tmp_path / "no")
+    merged = train.new_run("small_cnn", other, tmp_path / "m", settings, merges=["anger+fear"])
     with pytest.raises(UserError, match="has another classes than"):
-        ensemble.ensemble([members[0], run.load(merged)], tmp_path / "no")
+        ensemble.ensemble([members[0], merged.update(state="finished")], tmp_path / "no")
     assert not (tmp_path / "no").exists()
