@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepconnotation.backend import keras
+    from deepconnotation.run import Run
 
 BATCH = 64
 SAVE_EVERY = 20  # batches
@@ -100,8 +101,8 @@ def embed(
     parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
     precision = backend.set_precision(precision)
     model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights, layer)
-    if (Path(backbone) / "run.json").exists():
-        seen.refuse(run.load(backbone), dataset, "the backbone")
+    if trained := _run(backbone):
+        seen.refuse(trained, dataset, "the backbone")
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
@@ -147,12 +148,10 @@ def embedding_model(
         UserError: when the backbone is unknown, has no weights or no such layer, or takes pictures
             of another size.
     """
-    from deepconnotation import run
     from deepconnotation.backend import keras
     from deepconnotation.models import registry
 
-    if (Path(backbone) / "run.json").exists():
-        found = run.load(backbone)
+    if found := _run(backbone):
         if list(found.size) != list(input_shape[:2]):
             raise UserError(f"{backbone} takes {found.size[0]}x{found.size[1]} pixels, the data "
                             f"set has {input_shape[0]}x{input_shape[1]}")  # fmt: skip
@@ -176,13 +175,17 @@ def embedding_model(
     return keras.Model(model.input, output)
 
 
-def _described(backbone: str, weights: str) -> str:
+def _run(backbone: str) -> "Run | None":
+    """Return the run in a folder, None of what is no run folder."""
     from deepconnotation import run
 
-    if backbone in ARCHITECTURES:
-        return f"{backbone} with the weights of {weights}"
-    config = run.load(backbone).config
-    return f"{config['arch']} trained on {config['data']['name']} ({backbone})"
+    return run.load(backbone) if (Path(backbone) / "run.json").exists() else None
+
+
+def _described(backbone: str, weights: str) -> str:
+    if found := _run(backbone):
+        return f"{found.config['arch']} trained on {found.config['data']['name']} ({backbone})"
+    return f"{backbone} with the weights of {weights}"
 
 
 def _ids(parts: list) -> "pd.DataFrame":

@@ -10,9 +10,9 @@
 Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
 predictions.csv and report.html into the run folder (for another split, data set or choice of
 pictures or classes metrics-WHAT.json and predictions-WHAT.csv). Of another data set, pictures that
-the run has learned from are left out and counted. Of several runs, evaluated before
-on the same pictures, it prints what differs from the first beyond chance (paired bootstrap,
-McNemar's test), and mean and spread where they differ by nothing but the seed.
+the run has learned from are left out and counted. Of several runs, evaluated before on the same
+pictures, it prints what differs from the first beyond chance (paired bootstrap, McNemar's test),
+and mean and spread where they differ by nothing but the seed.
 """
 
 import argparse
@@ -117,10 +117,12 @@ def evaluate(
 
     if found.multi_label and (what.merges or what.shared):
         raise UserError("--merge and --shared: probabilities of several labels cannot be added")
-    part, classes, left_out = _load(found, dataset, what)
+    fingerprint = manifest.fingerprint(dataset)
+    own = fingerprint == found.config["data"]["fingerprint"]
+    part, classes, left_out = _load(found, dataset, what, own)
     probabilities, told = predict_split(found, part)
     probabilities = _into(probabilities, found, classes)
-    groups, fingerprint = part.table["group"].tolist(), manifest.fingerprint(dataset)
+    groups = part.table["group"].tolist()
     summary = summarise(
         part.labels, probabilities, classes, _majority(found, classes), groups, split=what.split,
         data=str(dataset), fingerprint=fingerprint, left_out=left_out,
@@ -135,7 +137,6 @@ def evaluate(
         summary |= _of_distributions(found, part, classes, probabilities)
     predicted = probabilities.argmax(axis=1)
     summary["slices"] = slices.summarise(part, predicted, classes, by or slices.by_default(part))
-    own = fingerprint == found.config["data"]["fingerprint"]
     words = [*([] if own else [dataset.name]), *what.words]
     write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
     table = part.table[["id", "source", "group", "label"]]
@@ -158,9 +159,11 @@ def _suffix(words: Sequence[str]) -> str:
     return "".join("-" + re.sub(r"[^\w.+=]", "_", word) for word in words)
 
 
-def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str], dict[str, int]]:
+def _load(
+    found: run.Run, dataset: Path, what: Part, own: bool
+) -> tuple["Split", list[str], dict[str, int]]:
     """Return the pictures, the classes that their labels number, and how many pictures were left
-    out for which reason."""
+    out for which reason; of data that are not the run's own, what it has seen, too."""
     import numpy as np
 
     from deepconnotation import seen
@@ -179,7 +182,7 @@ def _load(found: run.Run, dataset: Path, what: Part) -> tuple["Split", list[str]
             left_out[reason] = int((keep & gone).sum())
             keep[gone] = False
 
-    if manifest.fingerprint(dataset) != found.config["data"]["fingerprint"]:
+    if not own:
         leave_out(seen.among(part.table, found), "seen in training")
     for each in what.without:
         leave_out(split.matches(part.table, each, "--without").to_numpy(), each)

@@ -45,7 +45,7 @@ def installed() -> bool:
 def made_of(found: run.Run, sha256: str) -> dict:
     """Return what is known of a model.tflite: its digest, and all that its answers rest on."""
     return {
-        "sha256": sha256, "model_sha256": found.config["model_sha256"],
+        "sha256": sha256, "model_sha256": run.file_sha256(found.path / "model.keras"),
         "test_flip": found.test_flip, "multi_label": found.multi_label,
         "temperature": found.temperature,
     }  # fmt: skip

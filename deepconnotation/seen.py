@@ -5,6 +5,7 @@ model goes, so that nobody is tested on them later, in another split or another 
 """
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ FILE = "seen.npy"
 NOTHING = np.zeros(0, np.uint64)
 
 
+def digests(sha256: Iterable[str]) -> np.ndarray:
+    """Return uint64 (n,): the first 64 bits of hexadecimal digests; 0 of "", a file not known."""
+    return np.array([int(each[:16] or "0", 16) for each in sha256], np.uint64)
+
+
 def write(folder: Path, *parts: np.ndarray) -> None:
     """Write what a run, just made, will have seen.
 
@@ -37,7 +43,7 @@ def write(folder: Path, *parts: np.ndarray) -> None:
 def learned(dataset: str | Path) -> np.ndarray:
     """Return uint64 (pictures,): those that a data set has for training."""
     table = manifest.read(dataset)
-    return _digests(table[(table["split"] == "train") & (table["sha256"] != "")])
+    return digests(table.loc[(table["split"] == "train") & (table["sha256"] != ""), "sha256"])
 
 
 def of(found: "Run") -> np.ndarray:
@@ -59,7 +65,7 @@ def of(found: "Run") -> np.ndarray:
 
 def among(table: "pd.DataFrame", found: "Run") -> np.ndarray:
     """Return bool (rows,): which pictures of a manifest a run has seen."""
-    return np.isin(_digests(table), of(found)) & (table["sha256"] != "").to_numpy()
+    return np.isin(digests(table["sha256"]), of(found))
 
 
 def refuse(found: "Run", dataset: str | Path, flag: str) -> None:
@@ -81,7 +87,3 @@ def refuse(found: "Run", dataset: str | Path, flag: str) -> None:
             f"dev or test, {leaked['source'].iloc[0]} first; use a run trained on the same splits "
             "(data_tools/split.py --like makes them)"
         )
-
-
-def _digests(table: "pd.DataFrame") -> np.ndarray:
-    return np.array([int(digest[:16] or "0", 16) for digest in table["sha256"]], np.uint64)

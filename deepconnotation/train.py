@@ -35,6 +35,8 @@ from deepconnotation.presets import PRESETS
 from deepconnotation.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from deepconnotation.distributed import Team
     from deepconnotation.fit import Trainer
     from deepconnotation.run import Run
@@ -159,7 +161,9 @@ def new_run(
         losses.polarities(classes)
     if settings.wheel:
         losses.wheel_distances(classes)
-    start = None if weights == "none" else _start_weights(arch, weights, data)
+    start, before = None, seen.NOTHING
+    if weights != "none":
+        start, before = _start_weights(arch, weights, data)
     config = {
         "arch": arch,
         "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),
@@ -182,8 +186,6 @@ def new_run(
         },
     }  # fmt: skip
     found = run.create(folder, config)
-    of_run = start and weights != IMAGENET and Path(weights).is_dir()
-    before = seen.of(run.load(weights)) if of_run else seen.NOTHING
     seen.write(found.path, seen.learned(data), before)
     return found
 
@@ -196,8 +198,8 @@ def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:
             for split in counts.index.levels[0]}  # fmt: skip
 
 
-def _start_weights(arch: str, folder: str, data: Path) -> dict:
-    """Return what run.json says of the run or file whose weights are taken.
+def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarray]":
+    """Return what run.json says of the run or file whose weights are taken, and what it has seen.
 
     "folded": whether batch normalisation is a part of its convolutions.
 
@@ -210,13 +212,15 @@ def _start_weights(arch: str, folder: str, data: Path) -> dict:
     if folder == IMAGENET or Path(folder).is_file():
         check_imagenet(arch)
         digest = None if folder == IMAGENET else run.file_sha256(Path(folder))
-        return {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest,
+        said = {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest,
                 "folded": False}  # fmt: skip
+        return said, seen.NOTHING
     source = run.load(folder)
     seen.refuse(source, data, "--weights")
     theirs = source.config["data"]
-    return {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"],
+    said = {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"],
             "folded": source.config.get("folded", False)}  # fmt: skip
+    return said, seen.of(source)
 
 
 def _start_teacher(folder: str, data: Path) -> dict:

@@ -68,9 +68,9 @@ def test_a_process_that_predicts_needs_no_tensorflow(half_run, pictures):
 def test_valence_and_arousal_follow_the_classes(tmp_path):
     model = small("small_cnn", affect=True)
     settings = {"affect": "ccc", "test_flip": False, "multi_label": True}
-    config = {"classes": list("abcde"), "settings": settings, "model_sha256": "x"}
-    found = run.Run(tmp_path, config)
+    found = run.Run(tmp_path, {"classes": list("abcde"), "settings": settings})
     found.__dict__["model"] = model
+    run.save_model(model, tmp_path / "model.keras")
     litert.write(found)
     images = np.random.default_rng(0).integers(0, 256, (3, *model.input_shape[1:]), np.uint8)
     log_p, told = fast.answers(found)(images)
@@ -108,6 +108,15 @@ def test_one_that_does_not_fit_is_made_anew(half_run, copy, pictures, capsys, ch
     assert "model.tflite is made" in capsys.readouterr().err and fast.answers(copy) is not None
     probabilities, _ = evaluate.predict_split(copy, pictures[1])
     assert np.allclose(row["probabilities"], probabilities[0], atol=1e-4)
+
+
+def test_a_run_killed_in_training_answers_with_the_model_that_it_has_now(copy, pictures):
+    killed = run.Run(copy.path, {k: v for k, v in copy.config.items() if k != "model_sha256"})
+    list(predict.predict(killed, pictures[0][:1]))
+    assert fast.answers(killed) is not None
+    killed.model.get_layer("logits").bias.assign_add(np.arange(8.0))
+    run.save_model(killed.model, copy.path / "model.keras")  # it was resumed, and killed again
+    assert fast.answers(killed) is None
 
 
 @pytest.mark.parametrize("why", ["not installed", "the folder is closed"])

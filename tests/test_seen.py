@@ -1,4 +1,4 @@
-"""What a run has learned from is known wherever the run goes, and is not held against it twice."""
+"""What a run has learned from is known wherever it goes, and nobody is tested on it there."""
 
 import hashlib
 import shutil
@@ -17,7 +17,7 @@ SETTINGS = Settings(epochs=1, batch=16)
 
 @pytest.fixture(scope="module")
 def again(toy_source, tmp_path_factory):
-    """The pictures of `toy_data` in other splits, and how many of test were there for training."""
+    """The pictures of `toy_data` in other splits."""
     out = tmp_path_factory.mktemp("again") / "data"
     prepare.prepare(toy_source, out, 16, fractions="60/20/20", seed=1, workers=1)
     return out
