@@ -1,5 +1,6 @@
 """What several tests share: the real data, a small prepared data set, a trained run."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from deepconnotation.data.sources import toy
 from deepconnotation.emotions import FI
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Graphs are made of many small objects that live on; looking through them all the time takes a
+# tenth of the suite.
+gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +35,17 @@ def float32_policy():
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].mixed_precision.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def no_litert(monkeypatch):
+    """What this test trains gets no model.tflite, a few seconds a run; `predict` asks Keras then.
+
+    What other tests share is made before and has one.
+    """
+    from deepconnotation import litert
+
+    monkeypatch.setattr(litert, "write", lambda found: None)
 
 
 @pytest.fixture(scope="session")

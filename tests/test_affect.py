@@ -19,6 +19,8 @@ from deepconnotation.data.sources import Options, read
 from deepconnotation.embeddings import Embeddings
 from deepconnotation.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("no_litert")
+
 
 def test_figures_by_hand():
     """x 0 0 1 1 against y 0 .5 .5 1: means .5, variances .25 and .125, covariance .125."""
@@ -109,8 +111,8 @@ def rated_run(rated, tmp_path_factory):
     folder = tmp_path_factory.mktemp("affect")
     source = read("oasis", [rated], Options())
     prepare.prepare(source, folder / "data", 32, fractions="60/20/20", workers=1)
-    settings = Settings(epochs=14, batch=16, width=8, rate=0.03, affect="ccc", affect_share=0.9,
-                        monitor="val_ccc", stem="3x3", precision="float32", test_flip=True,
+    settings = Settings(epochs=8, batch=16, width=8, rate=0.03, affect="ccc", affect_share=0.9,
+                        monitor="val_ccc", precision="float32", test_flip=True,
                         shift=0)  # fmt: skip
     assert train.start("resnet18", folder / "data", folder / "run", settings) == 0
     return run.load(folder / "run")

@@ -13,6 +13,8 @@ from deepconnotation import embed, train, tune
 from deepconnotation.console import UserError
 from deepconnotation.data import pipeline
 
+pytestmark = pytest.mark.usefixtures("no_litert")
+
 SPACE = """
 arch = "small_cnn"
 epochs = 2
