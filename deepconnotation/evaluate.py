@@ -9,15 +9,16 @@
 
 Prints the figures with 95 % bootstrap intervals beside the majority baseline; writes metrics.json,
 predictions.csv and report.html into the run folder (for another split, data set or choice of
-pictures or classes metrics-WHAT.json and predictions-WHAT.csv). Of another data set, pictures that
-the run has learned from are left out and counted. Of several runs, evaluated before on the same
-pictures, it prints what differs from the first beyond chance (paired bootstrap, McNemar's test),
-and mean and spread where they differ by nothing but the seed.
+pictures or classes metrics-WHAT.json, predictions-WHAT.csv and report-WHAT.html). Of another data
+set, pictures that the run has learned from are left out and counted. Of several runs, evaluated
+before on the same pictures, it prints what differs from the first beyond chance (paired bootstrap,
+McNemar's test), and mean and spread where they differ by nothing but the seed.
 """
 
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from deepconnotation.predictions import prediction_table
 if TYPE_CHECKING:
     import numpy as np
 
+    from deepconnotation.data.manifest import DatasetInfo
     from deepconnotation.data.pipeline import Split
 
 BATCH = 256
@@ -58,6 +60,13 @@ class Part:
         return [*([] if self.split == "test" else [self.split]), *self.merges,
                 *(f"without {each}" for each in self.without),
                 *(["shared"] if self.shared else [])]  # fmt: skip
+
+    @property
+    def flags(self) -> list[str]:
+        """The same for the command line."""
+        return ["--split", self.split, *(f"--merge={each}" for each in self.merges),
+                *(f"--without={each}" for each in self.without),
+                *(["--shared"] if self.shared else [])]  # fmt: skip
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -117,16 +126,18 @@ def evaluate(
 
     if found.multi_label and (what.merges or what.shared):
         raise UserError("--merge and --shared: probabilities of several labels cannot be added")
-    fingerprint = manifest.fingerprint(dataset)
+    fingerprint, info = manifest.fingerprint(dataset), manifest.read_info(dataset)
     own = fingerprint == found.config["data"]["fingerprint"]
-    part, classes, left_out = _load(found, dataset, what, own)
-    probabilities, told = predict_split(found, part)
-    probabilities = _into(probabilities, found, classes)
+    part, classes, left_out = _load(found, info, dataset, what, own)
+    answers, told = predict_split(found, part)
+    probabilities = _into(answers, found, classes)
     groups = part.table["group"].tolist()
     summary = summarise(
         part.labels, probabilities, classes, _majority(found, classes), groups, split=what.split,
         data=str(dataset), fingerprint=fingerprint, left_out=left_out,
-        drawn=found.config["data"]["drawn"],
+        drawn=found.config["data"]["drawn"] or info.drawn,
+        command=shlex.join(["python", "-m", "deepconnotation.evaluate", str(found.path),
+                            "--data", str(dataset), *what.flags]),
     )  # fmt: skip
     if told.size:
         summary["affect"] = affect.summarise(affect.values(part.table), told, groups)
@@ -148,11 +159,23 @@ def evaluate(
     print(as_text(summary))
     if by:
         print(slices.as_text(summary["slices"]))
-    if not words or (words == [what.split] and not (found.path / "metrics.json").exists()):
-        from deepconnotation import report
+    from deepconnotation import report
 
-        print(f"report: {report.write(found, summary, part, probabilities, told)}")
+    explained = _explained(answers, probabilities.argmax(axis=1), _places(found.classes, classes))
+    asked = report.Evaluated(dataset, info, part, classes, probabilities, explained, told)
+    alone = words == [what.split] and not (found.path / "metrics.json").exists()  # no test split
+    print(f"report: {report.write(found, summary, asked, '' if alone else _suffix(words))}")
     return summary
+
+
+def _explained(
+    answers: "np.ndarray", predicted: "np.ndarray", places: list[int | None]
+) -> "np.ndarray":
+    """Return the run's own class behind each answer: the likeliest of those that were merged."""
+    import numpy as np
+
+    places = np.array([-1 if place is None else place for place in places])
+    return np.where(places == predicted[:, None], answers, -1).argmax(axis=1)
 
 
 def _suffix(words: Sequence[str]) -> str:
@@ -160,16 +183,15 @@ def _suffix(words: Sequence[str]) -> str:
 
 
 def _load(
-    found: run.Run, dataset: Path, what: Part, own: bool
+    found: run.Run, info: "DatasetInfo", dataset: Path, what: Part, own: bool
 ) -> tuple["Split", list[str], dict[str, int]]:
     """Return the pictures, the classes that their labels number, and how many pictures were left
     out for which reason; of data that are not the run's own, what it has seen, too."""
     import numpy as np
 
     from deepconnotation import seen
-    from deepconnotation.data import manifest, pipeline, split
+    from deepconnotation.data import pipeline, split
 
-    info = manifest.read_info(dataset)
     _check_fit(found, info, dataset, what.shared)
     classes = emotions.merged(found.classes, what.merges)
     part = pipeline.load(dataset, what.split, None if what.shared else classes)

@@ -1,6 +1,7 @@
 """One self-contained page a run: what was trained, on what, how well, and where it is wrong."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from deepconnotation import affect, card, heatmap
 from deepconnotation.console import write_atomic
 from deepconnotation.data import audit_page
 from deepconnotation.data.audit import Findings
+from deepconnotation.data.manifest import DatasetInfo
 from deepconnotation.data.pipeline import Split
 from deepconnotation.data.prepare import rejection_counts
 from deepconnotation.distribution import FIGURES
@@ -26,46 +28,71 @@ RIGHT, ERRORS = 8, 16
 BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
 
 
-def write(
-    found: Run, summary: dict, part: Split, probabilities: np.ndarray, told: np.ndarray
-) -> Path:
-    """Write report.html and card.md into the run folder.
+@dataclass(frozen=True)
+class Evaluated:
+    """What the run was asked, and what it said.
+
+    Attributes:
+        dataset: folder of the pictures.
+        info: what the data set says of itself.
+        part: the pictures; labels are numbers of `classes`.
+        classes: those of the run, some merged or left out where that was asked for.
+        probabilities: float32 (n, classes).
+        explained: int (n,), the run's own class whose heatmap explains an answer.
+        told: float32 (n, 2), valence and arousal; (n, 0) where the run tells none.
+    """
+
+    dataset: Path
+    info: DatasetInfo
+    part: Split
+    classes: list[str]
+    probabilities: np.ndarray
+    explained: np.ndarray
+    told: np.ndarray
+
+
+def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path:
+    """Write report.html and card.md into the run folder; with a suffix, the page alone.
 
     Args:
         found: the run.
         summary: as `evaluate.evaluate` makes it.
-        part: the split that was evaluated.
-        probabilities: float32 (n, classes), of its pictures.
-        told: float32 (n, 2), their valence and arousal; (n, 0) where the run tells none.
+        asked: the pictures and the answers.
+        suffix: of the page's name, where it is not about the run's own test split.
 
     Returns:
         The page's path.
     """
     config = found.config
     title = f"{config['arch']} on {config['data']['name']}"
+    told, probabilities = asked.told, asked.probabilities
     parts = [
         f"<p>{escape(card.question(config))}</p>",
         _headline(summary),
-        _notices(config),
+        _notices(summary, asked.info),
+        *([section("Evaluated pictures", _evaluated(summary, asked))] if suffix else []),
         section("Figures", _figures(summary)),
         section("Per class", _per_class(summary)),
-        section("Confusion matrix", _confusion(summary, found.classes)),
-        *([section("Calibration", _calibration(summary, probabilities, part.labels))]
+        section("Confusion matrix", _confusion(summary, asked.classes)),
+        *([section("Calibration", _calibration(summary, probabilities, asked.part.labels))]
           if "calibration" in summary else []),
-        *([section("Valence and arousal", _circumplex(summary, part, told))] if told.size else []),
+        *([section("Valence and arousal", _circumplex(summary, asked.part, told))]
+          if told.size else []),
         section("Groups", _groups(summary)),
         section("Training", _curves(found)),
         section("Model", _model(found)),
-        section("Examples", _examples(found, part, probabilities)),
-        section("Data", _data(config, found.classes)),
-        section("Audit of the data", _audit(Path(config["data"]["path"]))),
+        section("Examples", _examples(found, asked)),
+        section("Data it was trained on" if suffix else "Data", _data(config, found.classes)),
+        section("Audit of the evaluated data" if suffix else "Audit of the data",
+                _audit(asked.dataset)),
         section("How to repeat it", _repeat(config, summary)),
         section("Use", _uses(config)),
         section("Limits", _limits(summary)),
-    ]
-    path = found.path / "report.html"
-    write_atomic(path, page(title, parts))
-    card.write(found, summary)
+    ]  # fmt: skip
+    path = found.path / f"report{suffix}.html"
+    write_atomic(path, page(title + suffix.replace("-", ", ", 1), parts))
+    if not suffix:
+        card.write(found, summary)
     return path
 
 
@@ -78,14 +105,28 @@ def _headline(summary: dict) -> str:
     )
 
 
-def _notices(config: dict) -> str:
-    if config["data"]["drawn"]:
+def _notices(summary: dict, info: DatasetInfo) -> str:
+    if summary["drawn"]:
         text = ("These pictures were drawn by the program to show how it works. "
                 "Nothing here is a result about emotions.")  # fmt: skip
     else:
         text = ("This page contains pictures of the data set; check its licence before you "
-                f"publish the page (licence: {config['data']['licence']}).")  # fmt: skip
+                f"publish the page (licence: {info.licence}).")  # fmt: skip
     return f'<p class="notice">{escape(text)}</p>'
+
+
+def _evaluated(summary: dict, asked: Evaluated) -> str:
+    """Return which pictures a page is about that is not about the run's own test split."""
+    counts = np.bincount(asked.part.labels, minlength=len(asked.classes))
+    gone = [f"{pictures:,} ({why})" for why, pictures in summary["left_out"].items()]
+    facts = [
+        ["data set", str(asked.dataset)], ["name", asked.info.name], ["split", summary["split"]],
+        ["left out", ", ".join(gone) or "nothing"], ["licence", asked.info.licence],
+        ["manifest", f"sha256 {summary['fingerprint'][:16]}"],
+        ["command", summary["command"]],
+    ]  # fmt: skip
+    return (table([*asked.classes, "all"], [[*counts, counts.sum()]])
+            + table([], facts, text=True))  # fmt: skip
 
 
 def _figures(summary: dict) -> str:
@@ -252,8 +293,9 @@ def _model(found: Run) -> str:
     return figure_image(figure.draw(found.model), f"The stages of {found.model.name}: {names}")
 
 
-def _examples(found: Run, part: Split, probabilities: np.ndarray) -> str:
+def _examples(found: Run, asked: Evaluated) -> str:
     """Return the surest right and wrong answers, each beside where the net looked."""
+    part, probabilities = asked.part, asked.probabilities
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     right = predicted[order] == part.labels[order]
@@ -269,8 +311,9 @@ def _examples(found: Run, part: Split, probabilities: np.ndarray) -> str:
             parts.append("<p>There are none.</p>")
             continue
         images = np.asarray(part.images[chosen])
-        for i, image, values in zip(chosen, images, maps(images, predicted[chosen]), strict=True):
-            true, answer = found.classes[part.labels[i]], found.classes[predicted[i]]
+        shown = maps(images, asked.explained[chosen])
+        for i, image, values in zip(chosen, images, shown, strict=True):
+            true, answer = asked.classes[part.labels[i]], asked.classes[predicted[i]]
             words = answer if true == answer else f"{true}, taken for {answer}"
             words = f"{part.table['id'].iloc[i]}: {words}, {100 * confidence[i]:.0f}\u00a0%"
             pair = (image, heatmap.over(image, values))

@@ -157,6 +157,8 @@ def test_another_data_set_with_other_classes(toy_run, toy_data, tmp_path):
     expected = pair / pair.sum(axis=1, keepdims=True)
     assert np.allclose(rows[["p_fear", "p_sadness"]], expected, atol=1e-4)
     assert list(rows["predicted"]) == [("fear", "sadness")[i] for i in expected.argmax(axis=1)]
+    page = (toy_run.path / "report-faces-shared.html").read_text()
+    assert "2 (label surprise)" in page and "Data it was trained on" in page
 
 
 def test_one_kind_of_pictures_is_held_out_with_its_people(toy_data, tmp_path):

@@ -196,7 +196,28 @@ def test_classes_merged_in_evaluation_are_sums(toy_run, toy_data):
     figures = json.loads((toy_run.path / "metrics-anger+fear-awe+amusement.json").read_text())
     assert figures["accuracy"]["value"] == right
     assert figures["accuracy"]["majority"] == 0.25  # four of sixteen are anger or fear
+    assert "amusement+awe, taken for" in (
+        toy_run.path / "report-anger+fear-awe+amusement.html").read_text()  # fmt: skip
     assert (toy_run.path / "metrics.json").read_bytes() == before
+
+
+def test_a_merged_answer_is_explained_by_its_likeliest_member(toy_run, toy_data, monkeypatch):
+    explained = {}
+
+    def grad_cam(model):
+        return lambda images, classes: explained.update(
+            zip(map(bytes, images), classes, strict=True)) or np.zeros(images.shape[:3])
+
+    monkeypatch.setattr(report.heatmap, "grad_cam", grad_cam)
+    evaluate.evaluate(toy_run, toy_data, evaluate.Part(merges=["anger+fear"]))
+    table = pd.read_csv(toy_run.path / "predictions-anger+fear.csv").set_index("id")
+    alone = pd.read_csv(toy_run.path / "predictions.csv").set_index("id")
+    part = pipeline.load(toy_data, "test")
+    assert len(explained) == len(part.labels)
+    for picture, name in zip(part.images, part.table["id"], strict=True):
+        members = [f"p_{member}" for member in table.loc[name, "predicted"].split("+")]
+        expected = alone.loc[name, members].astype(float).idxmax()
+        assert f"p_{toy_run.classes[explained[bytes(picture)]]}" == expected
 
 
 def test_classes_merged_in_training(toy_data, tmp_path):

@@ -66,6 +66,9 @@ def test_evaluation_elsewhere_leaves_out_what_was_seen(toy_run, again, tmp_path,
     assert 0 < len(known) < 16 and summary["left_out"] == {"seen in training": len(known)}
     assert summary["images"] == 16 - len(known)
     assert f"left out: {len(known)} (seen in training)" in capsys.readouterr().out
+    page = (found.path / f"report-{again.name}.html").read_text()
+    assert f"{len(known)} (seen in training)" in page and summary["fingerprint"][:16] in page
+    assert f"--data {again} --split test" in page
     table = manifest.read(again)
     table = table[(table["split"] != "test") | table["source"].isin(known)]
     few = tmp_path / "few"
