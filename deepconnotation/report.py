@@ -120,13 +120,13 @@ def _evaluated(summary: dict, asked: Evaluated) -> str:
     counts = np.bincount(asked.part.labels, minlength=len(asked.classes))
     gone = [f"{pictures:,} ({why})" for why, pictures in summary["left_out"].items()]
     facts = [
-        ["data set", str(asked.dataset)], ["name", asked.info.name], ["split", summary["split"]],
+        ["data set", str(asked.dataset)], ["name", asked.info.name],
         ["left out", ", ".join(gone) or "nothing"], ["licence", asked.info.licence],
         ["manifest", f"sha256 {summary['fingerprint'][:16]}"],
         ["command", summary["command"]],
     ]  # fmt: skip
-    return (table([*asked.classes, "all"], [[*counts, counts.sum()]])
-            + table([], facts, text=True))  # fmt: skip
+    row = [summary["split"], *counts, counts.sum()]
+    return table(["split", *asked.classes, "all"], [row]) + table([], facts, text=True)
 
 
 def _figures(summary: dict) -> str:
