@@ -42,7 +42,9 @@ def grad_cam(model: keras.Model) -> Maps:
         return lambda images, classes: np.mean([of(images, classes) for of in maps], axis=0)
     inner = keras.Model(model.input, [_maps_of(model).output, model.outputs[0]])
 
-    @tf.function(reduce_retracing=True)
+    signature = [tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec((None,), tf.int32)]
+
+    @tf.function(input_signature=signature)
     def raw(images, classes):
         with tf.GradientTape() as tape:
             maps, logits = inner(images, training=False)
