@@ -30,9 +30,11 @@ from deepconnotation.predictions import prediction_table
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from deepconnotation.data.manifest import DatasetInfo
     from deepconnotation.data.pipeline import Split
+    from deepconnotation.report import Evaluated
 
 BATCH = 256
 
@@ -121,7 +123,7 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
-    from deepconnotation import affect, multilabel, slices
+    from deepconnotation import report, slices
     from deepconnotation.data import manifest
 
     if found.multi_label and (what.merges or what.shared):
@@ -131,16 +133,36 @@ def evaluate(
     part, classes, left_out = _load(found, info, dataset, what, own)
     answers, told = predict_split(found, part)
     probabilities = _into(answers, found, classes)
-    groups = part.table["group"].tolist()
-    summary = summarise(
-        part.labels, probabilities, classes, _majority(found, classes), groups, split=what.split,
-        data=str(dataset), fingerprint=fingerprint, left_out=left_out,
-        drawn=found.config["data"]["drawn"] or info.drawn,
-        command=shlex.join(["python", "-m", "deepconnotation.evaluate", str(found.path),
-                            "--data", str(dataset), *what.flags]),
+    explained = _explained(answers, probabilities.argmax(axis=1), _places(found.classes, classes))
+    asked = report.Evaluated(dataset, info, part, classes, probabilities, explained, told)
+    command = ["python", "-m", "deepconnotation.evaluate", str(found.path), "--data", str(dataset),
+               *what.flags, *(f"--by={column}" for column in by)]  # fmt: skip
+    summary = _summary(
+        found, asked, by, split=what.split, data=str(dataset), fingerprint=fingerprint,
+        left_out=left_out, command=shlex.join(command),
     )  # fmt: skip
-    if told.size:
-        summary["affect"] = affect.summarise(affect.values(part.table), told, groups)
+    words = [*([] if own else [dataset.name]), *what.words]
+    write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
+    predictions = _predictions(asked).to_csv(index=False)
+    write_atomic(found.path / f"predictions{_suffix(words)}.csv", predictions)
+    print(as_text(summary))
+    if by:
+        print(slices.as_text(summary["slices"]))
+    alone = words == [what.split] and not (found.path / "metrics.json").exists()  # no test split
+    print(f"report: {report.write(found, summary, asked, '' if alone else _suffix(words))}")
+    return summary
+
+
+def _summary(found: run.Run, asked: "Evaluated", by: Sequence[str], **about) -> dict:
+    """Return what metrics.json holds."""
+    from deepconnotation import affect, multilabel, slices
+
+    part, classes, probabilities = asked.part, asked.classes, asked.probabilities
+    groups = part.table["group"].tolist()
+    summary = summarise(part.labels, probabilities, classes, _majority(found, classes), groups,
+                        drawn=found.config["data"]["drawn"] or asked.info.drawn, **about)
+    if asked.told.size:
+        summary["affect"] = affect.summarise(affect.values(part.table), asked.told, groups)
     if found.multi_label:
         there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
         summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
@@ -148,24 +170,19 @@ def evaluate(
         summary |= _of_distributions(found, part, classes, probabilities)
     predicted = probabilities.argmax(axis=1)
     summary["slices"] = slices.summarise(part, predicted, classes, by or slices.by_default(part))
-    words = [*([] if own else [dataset.name]), *what.words]
-    write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
-    table = part.table[["id", "source", "group", "label"]]
-    table = prediction_table(table.assign(label=[classes[i] for i in part.labels]), probabilities,
-                             classes)  # fmt: skip
-    if told.size:
-        table[list(affect.NAMES)] = told.round(6)
-    write_atomic(found.path / f"predictions{_suffix(words)}.csv", table.to_csv(index=False))
-    print(as_text(summary))
-    if by:
-        print(slices.as_text(summary["slices"]))
-    from deepconnotation import report
-
-    explained = _explained(answers, probabilities.argmax(axis=1), _places(found.classes, classes))
-    asked = report.Evaluated(dataset, info, part, classes, probabilities, explained, told)
-    alone = words == [what.split] and not (found.path / "metrics.json").exists()  # no test split
-    print(f"report: {report.write(found, summary, asked, '' if alone else _suffix(words))}")
     return summary
+
+
+def _predictions(asked: "Evaluated") -> "pd.DataFrame":
+    """Return what predictions.csv holds."""
+    from deepconnotation import affect
+
+    table = asked.part.table[["id", "source", "group", "label"]]
+    table = table.assign(label=[asked.classes[i] for i in asked.part.labels])
+    table = prediction_table(table, asked.probabilities, asked.classes)
+    if asked.told.size:
+        table[list(affect.NAMES)] = asked.told.round(6)
+    return table
 
 
 def _explained(

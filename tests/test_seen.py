@@ -60,11 +60,13 @@ def test_weights_are_refused_for_what_the_start_of_their_start_has_seen(toy_data
 def test_evaluation_elsewhere_leaves_out_what_was_seen(toy_run, again, tmp_path, capsys):
     shutil.copytree(toy_run.path, tmp_path / "run")
     found = run.load(tmp_path / "run")
+    found = found.update(data={**found.config["data"], "drawn": False})
     known = sources(again, "test") & set(manifest.read(toy_run.config["data"]["path"])
                                          .query("split == 'train'")["source"])  # fmt: skip
     summary = evaluate.evaluate(found, again)
     assert 0 < len(known) < 16 and summary["left_out"] == {"seen in training": len(known)}
     assert summary["images"] == 16 - len(known)
+    assert summary["drawn"]  # whatever the run was trained on
     assert f"left out: {len(known)} (seen in training)" in capsys.readouterr().out
     page = (found.path / f"report-{again.name}.html").read_text()
     assert f"{len(known)} (seen in training)" in page and summary["fingerprint"][:16] in page
