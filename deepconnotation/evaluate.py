@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from deepconnotation.data.manifest import DatasetInfo
     from deepconnotation.data.pipeline import Split
-    from deepconnotation.report import Evaluated
 
 BATCH = 256
 
@@ -69,6 +68,29 @@ class Part:
         return ["--split", self.split, *(f"--merge={each}" for each in self.merges),
                 *(f"--without={each}" for each in self.without),
                 *(["--shared"] if self.shared else [])]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the run was asked, and what it said.
+
+    Attributes:
+        dataset: folder of the pictures.
+        info: what the data set says of itself.
+        part: the pictures; labels are numbers of `classes`.
+        classes: those of the run, some merged or left out where that was asked for.
+        probabilities: float32 (n, classes).
+        explained: int (n,), the run's own class whose heatmap explains an answer.
+        told: float32 (n, 2), valence and arousal; (n, 0) where the run tells none.
+    """
+
+    dataset: Path
+    info: "DatasetInfo"
+    part: "Split"
+    classes: list[str]
+    probabilities: "np.ndarray"
+    explained: "np.ndarray"
+    told: "np.ndarray"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -123,7 +145,6 @@ def evaluate(
     Raises:
         UserError: when the data set does not fit the run.
     """
-    from deepconnotation import report, slices
     from deepconnotation.data import manifest
 
     if found.multi_label and (what.merges or what.shared):
@@ -134,7 +155,7 @@ def evaluate(
     answers, told = predict_split(found, part)
     probabilities = _into(answers, found, classes)
     explained = _explained(answers, probabilities.argmax(axis=1), _places(found.classes, classes))
-    asked = report.Evaluated(dataset, info, part, classes, probabilities, explained, told)
+    asked = Evaluated(dataset, info, part, classes, probabilities, explained, told)
     command = ["python", "-m", "deepconnotation.evaluate", str(found.path), "--data", str(dataset),
                *what.flags, *(f"--by={column}" for column in by)]  # fmt: skip
     summary = _summary(
@@ -145,6 +166,9 @@ def evaluate(
     write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
     predictions = _predictions(asked).to_csv(index=False)
     write_atomic(found.path / f"predictions{_suffix(words)}.csv", predictions)
+    # Only here: what does not fit is refused before Matplotlib is loaded.
+    from deepconnotation import report, slices
+
     print(as_text(summary))
     if by:
         print(slices.as_text(summary["slices"]))
@@ -153,7 +177,7 @@ def evaluate(
     return summary
 
 
-def _summary(found: run.Run, asked: "Evaluated", by: Sequence[str], **about) -> dict:
+def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> dict:
     """Return what metrics.json holds."""
     from deepconnotation import affect, multilabel, slices
 
@@ -173,7 +197,7 @@ def _summary(found: run.Run, asked: "Evaluated", by: Sequence[str], **about) -> 
     return summary
 
 
-def _predictions(asked: "Evaluated") -> "pd.DataFrame":
+def _predictions(asked: Evaluated) -> "pd.DataFrame":
     """Return what predictions.csv holds."""
     from deepconnotation import affect
 
@@ -232,7 +256,7 @@ def _load(
                 leave_out((part.table["label"] == label).to_numpy(), f"label {label}")
     if not keep.any():
         raise UserError(f"{dataset}: no picture of {what.split} would be left; left out: "
-                        f"{_reasons(left_out)}")  # fmt: skip
+                        f"{reasons(left_out)}")  # fmt: skip
     if what.shared or left_out:
         table = part.table[keep].reset_index(drop=True)
         labels = np.array(emotions.numbered(table["label"], classes), np.int64)
@@ -240,7 +264,8 @@ def _load(
     return part, classes, left_out
 
 
-def _reasons(left_out: dict[str, int]) -> str:
+def reasons(left_out: dict[str, int]) -> str:
+    """Return how many pictures were left out for which reason, in words; "" for none."""
     return ", ".join(f"{pictures} ({why})" for why, pictures in left_out.items())
 
 
@@ -352,7 +377,7 @@ def as_text(summary: dict) -> str:
     lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
              f"{summary['majority_class']}"]  # fmt: skip
     if summary.get("left_out"):
-        lines.append(f"left out: {_reasons(summary['left_out'])}")
+        lines.append(f"left out: {reasons(summary['left_out'])}")
     if summary["drawn"]:
         lines.append("drawn pictures: not an emotion result")
     lines.append(f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}")

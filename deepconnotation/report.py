@@ -1,7 +1,6 @@
 """One self-contained page a run: what was trained, on what, how well, and where it is wrong."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from deepconnotation.data.manifest import DatasetInfo
 from deepconnotation.data.pipeline import Split
 from deepconnotation.data.prepare import rejection_counts
 from deepconnotation.distribution import FIGURES
+from deepconnotation.evaluate import Evaluated, reasons
 from deepconnotation.metrics import GEOMETRY, SCALARS, with_interval
 from deepconnotation.models import figure
 from deepconnotation.multilabel import FIGURES as SEVERAL
@@ -26,29 +26,6 @@ from deepconnotation.run import Run
 
 RIGHT, ERRORS = 8, 16
 BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What the run was asked, and what it said.
-
-    Attributes:
-        dataset: folder of the pictures.
-        info: what the data set says of itself.
-        part: the pictures; labels are numbers of `classes`.
-        classes: those of the run, some merged or left out where that was asked for.
-        probabilities: float32 (n, classes).
-        explained: int (n,), the run's own class whose heatmap explains an answer.
-        told: float32 (n, 2), valence and arousal; (n, 0) where the run tells none.
-    """
-
-    dataset: Path
-    info: DatasetInfo
-    part: Split
-    classes: list[str]
-    probabilities: np.ndarray
-    explained: np.ndarray
-    told: np.ndarray
 
 
 def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path:
@@ -118,10 +95,9 @@ def _notices(summary: dict, info: DatasetInfo) -> str:
 def _evaluated(summary: dict, asked: Evaluated) -> str:
     """Return which pictures a page is about that is not about the run's own test split."""
     counts = np.bincount(asked.part.labels, minlength=len(asked.classes))
-    gone = [f"{pictures:,} ({why})" for why, pictures in summary["left_out"].items()]
     facts = [
         ["data set", str(asked.dataset)], ["name", asked.info.name],
-        ["left out", ", ".join(gone) or "nothing"], ["licence", asked.info.licence],
+        ["left out", reasons(summary["left_out"]) or "nothing"], ["licence", asked.info.licence],
         ["manifest", f"sha256 {summary['fingerprint'][:16]}"],
         ["command", summary["command"]],
     ]  # fmt: skip

@@ -15,8 +15,8 @@ from deepconnotation.emotions import FI
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Graphs are made of many small objects that live on; looking through them all the time takes a
-# tenth of the suite.
+# Graphs are made of many small objects that live on; looking through them all the time took a
+# twentieth of the suite.
 gc.set_threshold(50_000, 20, 100)
 
 
