@@ -42,9 +42,9 @@ def answers(
         logits, affect = outputs(model, images, training=False)
         return (tf.math.log_sigmoid if multi_label else tf.nn.log_softmax)(logits), affect
 
-    @tf.function(reduce_retracing=True)
+    # Traced once, whatever the batch and the type of its pixels.
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
     def answer(images: tf.Tensor) -> Answer:
-        images = tf.cast(images, tf.float32)
         log_p, affect = of(images)
         if test_flip:
             mirrored, other = of(tf.reverse(images, [2]))
@@ -55,7 +55,7 @@ def answers(
             log_p = tf.nn.log_softmax(log_p / temperature)
         return log_p, affect
 
-    return answer
+    return lambda images: answer(tf.cast(images, tf.float32))
 
 
 def answers_of(found: "Run", model: keras.Model | None = None) -> Callable[[tf.Tensor], Answer]:

@@ -209,11 +209,12 @@ def _batches(parts: list, done: int):
 def _compiled(model: "keras.Model"):
     from deepconnotation.backend import tf
 
-    @tf.function(reduce_retracing=True)
+    # Traced once, whatever the batch and the type of its pixels.
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
     def answer(images):
-        return tf.cast(model(tf.cast(images, tf.float32), training=False), tf.float32)
+        return tf.cast(model(images, training=False), tf.float32)
 
-    return answer
+    return lambda images: answer(tf.cast(images, tf.float32))
 
 
 def _digest(model: "keras.Model") -> str:

@@ -40,8 +40,8 @@ def embedded(toy_run, toy_data, tmp_path_factory):
 def test_every_long_step_shows_how_far_it_is(embedded):
     said = (embedded.parent / "said.txt").read_text()
     assert "pictures: 80/80 (" in said and "fits of the linear probe: 11/11 (" in said
-    epochs = int(re.search(r"epochs of the classifier at most: (\d+)/1000 ", said)[1])
-    assert 20 < epochs < 1000  # it stops by itself
+    epochs = re.findall(r"epochs of the classifier at most: (\d+)/1000 ", said)
+    assert 20 < int(epochs[-1]) < 1000  # it stops by itself; a slow machine says more than once
 
 
 def test_bfloat16_rounds_and_no_more(embedded, toy_run, toy_data, tmp_path):
