@@ -84,7 +84,7 @@ def embed(
         precision: as for `train`.
         layer: whose output is taken.
         folder: gets ids.csv (id, split, group, label), embeddings.npy (float32, a row a line of
-            ids.csv) and embed.json.
+            ids.csv), embed.json and, of a run, its seen.npy.
 
     Raises:
         UserError: when the backbone does not fit or has seen pictures of dev or test, or the folder
@@ -102,7 +102,7 @@ def embed(
     precision = backend.set_precision(precision)
     model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights, layer)
     if trained := _run(backbone):
-        seen.refuse(trained, dataset, "the backbone")
+        seen.refuse(f"the backbone {backbone}", seen.of(trained), dataset)
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
@@ -112,6 +112,8 @@ def embed(
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
     done = _done(folder, config)
     write_atomic(folder / "ids.csv", ids.to_csv(index=False, lineterminator="\n"))
+    if trained:
+        seen.write(folder, seen.of(trained))
     path = folder / "embeddings.npy"
     shape = (config["images"], config["units"])
     if done:

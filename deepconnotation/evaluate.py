@@ -246,7 +246,7 @@ def _load(
             keep[gone] = False
 
     if not own:
-        leave_out(seen.among(part.table, found), "seen in training")
+        leave_out(seen.among(part.table, seen.of(found)), "seen in training")
     for each in what.without:
         leave_out(split.matches(part.table, each, "--without").to_numpy(), each)
     if what.shared:

@@ -1,4 +1,4 @@
-"""Which pictures a run has learned from, itself or through the weights that it began with.
+"""Which pictures a run has learned from, itself or through its first weights or its teacher.
 
 seen.npy in the run folder holds the first 64 bits of the sha256 of each, sorted. It goes where the
 model goes, so that nobody is tested on them later, in another split or another data set.
@@ -55,35 +55,46 @@ def of(found: "Run") -> np.ndarray:
     Raises:
         UserError: when seen.npy is damaged.
     """
-    path = found.path / FILE
-    if path.is_file():
-        with reading(path, "copy the run folder again"):
-            return np.load(path)
+    if (found.path / FILE).is_file():
+        return read(found.path)
     dataset = found.config["data"]["path"]
     return learned(dataset) if manifest.exists(dataset) else NOTHING
 
 
-def among(table: "pd.DataFrame", found: "Run") -> np.ndarray:
-    """Return bool (rows,): which pictures of a manifest a run has seen."""
-    return np.isin(digests(table["sha256"]), of(found))
+def read(folder: Path) -> np.ndarray:
+    """Return uint64 (pictures,): what seen.npy in a folder says; nothing where there is none.
+
+    Raises:
+        UserError: when it is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return NOTHING
+    with reading(path, "copy the folder again"):
+        return np.load(path)
 
 
-def refuse(found: "Run", dataset: str | Path, flag: str) -> None:
-    """Refuse a run that has seen what a data set keeps for dev or test.
+def among(table: "pd.DataFrame", known: np.ndarray) -> np.ndarray:
+    """Return bool (rows,): which pictures of a manifest are among those of `of`."""
+    return np.isin(digests(table["sha256"]), known)
+
+
+def refuse(who: str, known: np.ndarray, dataset: str | Path) -> None:
+    """Refuse what has seen pictures that a data set keeps for dev or test.
 
     Args:
-        found: the run.
+        who: has seen them, for the message.
+        known: what it has seen, as of `of`.
         dataset: a prepared data set.
-        flag: that the run was given by, for the message.
 
     Raises:
         UserError: naming the first of those pictures.
     """
     table = manifest.read(dataset)
-    leaked = table[table["split"].isin(("dev", "test")) & among(table, found)]
+    leaked = table[table["split"].isin(("dev", "test")) & among(table, known)]
     if len(leaked):
         raise UserError(
-            f"{flag} {found.path} was trained on {len(leaked)} pictures that {dataset} keeps for "
-            f"dev or test, {leaked['source'].iloc[0]} first; use a run trained on the same splits "
+            f"{who} was trained on {len(leaked)} pictures that {dataset} keeps for dev or test, "
+            f"{leaked['source'].iloc[0]} first; use a run trained on the same splits "
             "(data_tools/split.py --like makes them)"
         )

@@ -161,9 +161,10 @@ def new_run(
         losses.polarities(classes)
     if settings.wheel:
         losses.wheel_distances(classes)
-    start, before = None, seen.NOTHING
+    start, start_seen = None, seen.NOTHING
     if weights != "none":
-        start, before = _start_weights(arch, weights, data)
+        start, start_seen = _start_weights(arch, weights, data)
+    tutor, tutor_seen = _start_teacher(teacher, data) if teacher else (None, seen.NOTHING)
     config = {
         "arch": arch,
         "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),
@@ -174,7 +175,7 @@ def new_run(
         "settings": asdict(settings),
         "weights": start,
         "folded": settings.head_epochs > 0 or bool(start and start["folded"]),
-        "teacher": _start_teacher(teacher, data) if teacher else None,
+        "teacher": tutor,
         "seed": settings.seed,
         "monitor": settings.monitor,
         "precision": backend.set_precision(settings.precision),
@@ -186,7 +187,7 @@ def new_run(
         },
     }  # fmt: skip
     found = run.create(folder, config)
-    seen.write(found.path, seen.learned(data), before)
+    seen.write(found.path, seen.learned(data), start_seen, tutor_seen)
     return found
 
 
@@ -216,20 +217,22 @@ def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarra
                 "folded": False}  # fmt: skip
         return said, seen.NOTHING
     source = run.load(folder)
-    seen.refuse(source, data, "--weights")
+    known = seen.of(source)
+    seen.refuse(f"--weights {folder}", known, data)
     theirs = source.config["data"]
     said = {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"],
             "folded": source.config.get("folded", False)}  # fmt: skip
-    return said, seen.of(source)
+    return said, known
 
 
-def _start_teacher(folder: str, data: Path) -> dict:
-    """Return what run.json says of the teacher.
+def _start_teacher(folder: str, data: Path) -> "tuple[dict, np.ndarray]":
+    """Return what run.json says of the teacher, and what its backbone has seen.
 
     Raises:
-        UserError: when it was not fitted on this data set's training pictures, and on them alone.
+        UserError: when it was not fitted on this data set's training pictures, and on them alone,
+            or its backbone has seen dev or test pictures.
     """
-    from deepconnotation import embeddings
+    from deepconnotation import embeddings, seen
     from deepconnotation.data import manifest
 
     ids, _, config = embeddings.load(folder)
@@ -239,7 +242,10 @@ def _start_teacher(folder: str, data: Path) -> dict:
         raise UserError(f"--teacher {folder} was fitted on other pictures than {data} trains on "
                         f"({len(theirs - ours)} are not ours, {len(ours - theirs)} are missing); "
                         "embed a data set of the same split")  # fmt: skip
-    return {"folder": folder, "backbone": config["backbone"], "data": config["data"]}
+    known = seen.read(Path(folder))
+    seen.refuse(f"the backbone of --teacher {folder}", known, data)
+    said = {"folder": folder, "backbone": config["backbone"], "data": config["data"]}
+    return said, known
 
 
 def resume(

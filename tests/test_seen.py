@@ -86,6 +86,21 @@ def test_a_backbone_that_has_seen_test_pictures_is_refused(toy_run, again, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_student_has_seen_what_its_teachers_backbone_has(toy_run, toy_data, tmp_path):
+    backbone, taught = tmp_path / "backbone", tmp_path / "taught"
+    shutil.copytree(toy_run.path, backbone)
+    more = np.array([1, 2], np.uint64)
+    seen.write(backbone, seen.of(toy_run), more)
+    embed.embed(str(backbone), toy_data, taught)
+    student = train.new_run("small_cnn", toy_data, tmp_path / "a", SETTINGS, teacher=str(taught))
+    assert {*seen.of(student)} == {*seen.of(toy_run), *more}
+    dev = manifest.read(toy_data).query("split == 'dev'")
+    seen.write(taught, seen.digests(dev["sha256"][:1]))
+    with pytest.raises(UserError, match=r"the backbone of --teacher .* trained on 1 pictures"):
+        train.new_run("small_cnn", toy_data, tmp_path / "b", SETTINGS, teacher=str(taught))
+    assert not (tmp_path / "b").exists()
+
+
 def test_an_ensemble_has_seen_what_its_members_have(toy_run, tmp_path):
     shutil.copytree(toy_run.path, tmp_path / "other")
     more = np.array([1, 2], np.uint64)
@@ -97,7 +112,7 @@ def test_an_ensemble_has_seen_what_its_members_have(toy_run, tmp_path):
 def test_a_damaged_file_is_told(toy_run, tmp_path):
     shutil.copytree(toy_run.path, tmp_path / "run")
     (tmp_path / "run/seen.npy").write_bytes(b"x")
-    with pytest.raises(UserError, match="seen.npy.*copy the run folder again"):
+    with pytest.raises(UserError, match="seen.npy.*copy the folder again"):
         seen.of(run.load(tmp_path / "run"))
     (tmp_path / "run/seen.npy").unlink()
     assert {*seen.of(run.load(tmp_path / "run"))} == {*seen.of(toy_run)}  # from its data set
