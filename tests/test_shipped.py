@@ -13,7 +13,7 @@ from deepconnotation.emotions import FER2013, FI
 from deepconnotation.predict import predict
 
 SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
-SHIPPED = ("evoked", "expressions")
+SHIPPED = ("evoked", "expressions", "fer2013")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -79,3 +79,13 @@ def test_it_is_better_than_chance_on_faces_that_it_has_not_seen(public_faces):
         known = np.isin(seen.digests(map(run.file_sha256, paths)), seen.of(found))
         faces[label] = [path for path, copy in zip(paths, known, strict=True) if not copy][:20]
     assert right_answers(found, faces) / 140 > 2 / 7  # twice chance; .39 on 2026-11-28
+
+
+def test_the_model_of_fer2013_has_seen_neither_of_its_held_out_parts(real_data, public_faces):
+    found = run.load(SNAPSHOTS / "fer2013")
+    for part in ("PublicTest", "PrivateTest"):
+        files = sorted((real_data / "fer2013" / part).glob("*/*"))
+        assert len(files) == 3589
+        assert not np.isin(seen.digests(map(run.file_sha256, files)), seen.of(found)).any()
+    faces = {label: paths[:20] for label, paths in public_faces.items()}
+    assert right_answers(found, faces) / 140 > 4 / 7  # balanced accuracy .61 on all of PublicTest
