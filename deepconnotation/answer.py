@@ -42,8 +42,6 @@ def answers(
         logits, affect = outputs(model, images, training=False)
         return (tf.math.log_sigmoid if multi_label else tf.nn.log_softmax)(logits), affect
 
-    # Traced once, whatever the batch and the type of its pixels.
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
     def answer(images: tf.Tensor) -> Answer:
         log_p, affect = of(images)
         if test_flip:
@@ -55,7 +53,22 @@ def answers(
             log_p = tf.nn.log_softmax(log_p / temperature)
         return log_p, affect
 
-    return lambda images: answer(tf.cast(images, tf.float32))
+    return compiled(model, answer)
+
+
+def compiled(model: keras.Model, function: Callable) -> Callable:
+    """Return a function of a model's pictures as a graph, traced once whatever the batch.
+
+    Args:
+        model: from (batch, H, W, 3).
+        function: takes float32 (batch, H, W, 3), 0..255.
+
+    Returns:
+        The same, of uint8 or float pictures.
+    """
+    pictures = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    traced = tf.function(function, input_signature=[pictures])
+    return lambda images: traced(tf.cast(images, tf.float32))
 
 
 def answers_of(found: "Run", model: keras.Model | None = None) -> Callable[[tf.Tensor], Answer]:

@@ -93,6 +93,8 @@ def embed(
     import numpy as np
 
     from deepconnotation import backend, embeddings, run, seen
+    from deepconnotation.answer import compiled
+    from deepconnotation.backend import tf
     from deepconnotation.data import manifest, pipeline
     from deepconnotation.models.fold import fold
 
@@ -128,7 +130,8 @@ def embed(
 
     if done == len(rows):
         return
-    answer = _compiled(fold(model, dtype=precision))
+    folded = fold(model, dtype=precision)
+    answer = compiled(folded, lambda pixels: tf.cast(folded(pixels, training=False), tf.float32))
     with progress("pictures", len(rows), done) as advance:
         for batch, (start, images) in enumerate(_batches(parts, done), start=1):
             rows[start : start + len(images)] = answer(images).numpy()
@@ -206,17 +209,6 @@ def _batches(parts: list, done: int):
         for first in range(max(done - start, 0), len(part.images), BATCH):
             yield start + first, np.asarray(part.images[first : first + BATCH])
         start += len(part.images)
-
-
-def _compiled(model: "keras.Model"):
-    from deepconnotation.backend import tf
-
-    # Traced once, whatever the batch and the type of its pixels.
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
-    def answer(images):
-        return tf.cast(model(images, training=False), tf.float32)
-
-    return lambda images: answer(tf.cast(images, tf.float32))
 
 
 def _digest(model: "keras.Model") -> str:

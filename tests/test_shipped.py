@@ -88,4 +88,4 @@ def test_the_model_of_fer2013_has_seen_neither_of_its_held_out_parts(real_data, 
         assert len(files) == 3589
         assert not np.isin(seen.digests(map(run.file_sha256, files)), seen.of(found)).any()
     faces = {label: paths[:20] for label, paths in public_faces.items()}
-    assert right_answers(found, faces) / 140 > 4 / 7  # balanced accuracy .61 on all of PublicTest
+    assert right_answers(found, faces) / 140 > 4 / 7  # balanced accuracy .63 on all of PublicTest
