@@ -47,7 +47,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     Raises:
         UserError: when there is one member only, or members do not fit each other.
     """
-    from deepconnotation import litert, seen
+    from deepconnotation import seen
 
     check(members)
     first = members[0].config
@@ -69,9 +69,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
     seen.write(made.path, *(seen.of(member) for member in members))
-    made = made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
-    litert.write(made)
-    return made
+    return made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
 
 
 def check(members: list[run.Run]) -> None:

@@ -3,7 +3,7 @@
     snapshots/RUN/
         run.json           settings, seed, git revision, versions, data set, device, state
         model.keras        best weights by the monitored figure
-        model.tflite       the same without TensorFlow, for predict; model.tflite.json: made of what
+        model.tflite       the same without TensorFlow: predict makes it; model.tflite.json: of what
         seen.npy           digests of the pictures it has learned from, see seen.py
         last/state.npz     what resuming needs
         history.csv        a row an epoch

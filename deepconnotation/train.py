@@ -332,7 +332,6 @@ def make_trainer(
 
 
 def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
-    from deepconnotation import litert
     from deepconnotation.evaluate import Part, evaluate
     from deepconnotation.fit import Diverged
 
@@ -348,7 +347,6 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
               f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
         return DIVERGED
     if trainer.team.leads:
-        litert.write(found)
         data = found.config["data"]
         evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
     trainer.team.meet()  # who leads is needed by the others until it is done

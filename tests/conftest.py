@@ -37,17 +37,6 @@ def float32_policy():
         sys.modules["keras"].mixed_precision.set_dtype_policy("float32")
 
 
-@pytest.fixture
-def no_litert(monkeypatch):
-    """What this test trains gets no model.tflite, a few seconds a run; `predict` asks Keras then.
-
-    What other tests share is made before and has one.
-    """
-    from deepconnotation import litert
-
-    monkeypatch.setattr(litert, "write", lambda found: None)
-
-
 @pytest.fixture(scope="session")
 def toy_source(tmp_path_factory):
     """Ten drawn pictures a class."""

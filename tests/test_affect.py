@@ -19,8 +19,6 @@ from deepconnotation.data.sources import Options, read
 from deepconnotation.embeddings import Embeddings
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 def test_figures_by_hand():
     """x 0 0 1 1 against y 0 .5 .5 1: means .5, variances .25 and .125, covariance .125."""

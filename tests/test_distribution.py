@@ -14,8 +14,6 @@ from deepconnotation.data.sources import Item, Options, Source, read
 from deepconnotation.emotions import FI
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 def test_figures_by_hand():
     """.5 .5 0 against .25 .5 .25."""

@@ -24,8 +24,6 @@ from deepconnotation.data import manifest, pipeline, prepare
 from deepconnotation.models import embedding_mlp, registry
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 @pytest.fixture(scope="module")
 def embedded(toy_run, toy_data, tmp_path_factory):

@@ -13,8 +13,6 @@ from deepconnotation.data import prepare
 from deepconnotation.models import registry
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 SETTINGS = {"epochs": 1, "batch": 16, "precision": "float32"}
 
 

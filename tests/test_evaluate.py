@@ -16,8 +16,6 @@ from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 def test_figures_are_those_of_the_saved_predictions(toy_run, toy_data):
     figures = json.loads((toy_run.path / "metrics.json").read_text())

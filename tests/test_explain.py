@@ -14,8 +14,6 @@ from deepconnotation import ensemble, heatmap
 from deepconnotation.answer import answers
 from deepconnotation.backend import keras
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 def test_grad_cam_by_hand():
     """Maps that are copies of the colours, and a linear layer on their means: d logit / d map is

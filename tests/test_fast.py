@@ -26,7 +26,10 @@ def half_run(toy_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half") / "run"
     settings = Settings(epochs=1, batch=16, width=8, precision="mixed_bfloat16", test_flip=True)
     assert train.start("resnet18", toy_data, folder, settings) == 0
-    return run.load(folder)
+    found = run.load(folder)
+    assert fast.answers(found) is None
+    litert.write(found)
+    return found
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ def test_valence_and_arousal_follow_the_classes(tmp_path):
 def test_an_ensemble_has_one_too(half_run, toy_run, toy_data, tmp_path):
     both = ensemble.ensemble([half_run, toy_run], tmp_path / "both")
     part = pipeline.load(toy_data, "test")
+    litert.write(both)
     log_p, _ = fast.answers(both)(np.asarray(part.images))
     assert np.allclose(np.exp(log_p), evaluate.predict_split(both, part)[0], atol=1e-5)
 

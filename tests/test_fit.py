@@ -19,8 +19,6 @@ from deepconnotation.console import UserError
 from deepconnotation.data import pipeline, prepare
 from deepconnotation.settings import OPTIMIZERS, Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 SETTINGS = Settings(epochs=4, batch=16, rate=0.02, mixup=0.2, cutmix=0.5, ema=0.9, rotate=10,
                     patience=3, plateau=1, deterministic=True)  # fmt: skip
 

@@ -16,8 +16,6 @@ from deepconnotation.data.sources import Item, Source
 from deepconnotation.emotions import FI
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 def test_average_precision_and_f1_by_hand():
     """Ranked yes, no, yes: (1/1 + 2/3) / 2. Ranked no, yes, no: 1/2. A third class never occurs."""

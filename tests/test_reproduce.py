@@ -20,8 +20,6 @@ from deepconnotation.models import registry
 from deepconnotation.rows import ROWS, Data
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_can_be_given_to_train(row):

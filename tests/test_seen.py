@@ -12,8 +12,6 @@ from deepconnotation.data import manifest, prepare
 from deepconnotation.data.sources import toy
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 SETTINGS = Settings(epochs=1, batch=16)
 
 

@@ -14,8 +14,6 @@ from deepconnotation.console import UserError
 from deepconnotation.models import registry, transfer
 from deepconnotation.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 PUBLISHED = {
     "vgg16": (keras.applications.vgg16, "VGG16"),
     "resnet50_imagenet": (keras.applications.resnet, "ResNet50"),

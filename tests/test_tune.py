@@ -13,8 +13,6 @@ from deepconnotation import embed, train, tune
 from deepconnotation.console import UserError
 from deepconnotation.data import pipeline
 
-pytestmark = pytest.mark.usefixtures("no_litert")
-
 SPACE = """
 arch = "small_cnn"
 epochs = 2
