@@ -96,6 +96,8 @@ class Settings:
     faithful_input: bool = _(False, "divide pictures by 255 before the net does what it needs, as "
                                     "an original did")  # fmt: skip
     deepest: bool = _(False, "answer by a fractal net's deepest column alone")
+    stages: int = _(7, "stages of EfficientNet-Lite0; fewer are a smaller net, without its last "
+                       "convolution")  # fmt: skip
     pooling: str = _("avg", "how a transferred net's last map becomes features: its mean, or all "
                             "of it", ("avg", "flatten"))  # fmt: skip
     head: tuple[int, ...] = _((), "units of hidden layers in a transferred net's head, like "
@@ -129,6 +131,7 @@ class Settings:
             "teacher_share": (0, 1), "affect_share": (0, 1), "shift": (0, 1), "rotate": (0, 180),
             "zoom": (0, 2), "cutout": (0, 1), "contrast": (0, 1), "dropout": (0, 0.95),
             "l2": (0, 10), "width": (1, 1024), "blocks": (1, 8), "columns": (1, 6),
+            "stages": (2, 7),
             "drop_path": (0, 0.95), "head_epochs": (0, 100_000), "focal": (0, 10),
             "polarity": (0, 100), "wheel": (0, 100),
             "logit_adjustment": (0, 10), "balanced_sampling": (0, 1e6), "fine_tune": (1e-6, 1),

@@ -384,7 +384,7 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     """Copy weights from ImageNet's or layer by layer from another run's model.
 
     Sizes of pictures may differ. The last layer is copied only where the run knows every class, in
-    whatever order.
+    whatever order, and has as many features.
 
     Raises:
         UserError: when a layer is missing or has another shape.
@@ -402,16 +402,23 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     if set(classes) <= set(source.classes):
         columns = [source.classes.index(name) for name in classes]
         there["logits"] = [w[..., columns] for w in there.get("logits", [])]
+        other = "features" if _shapes(there["logits"]) != _shapes(layers["logits"].weights) else ""
     else:
-        print(f"--weights {folder} knows other classes: its last layer, 'logits', starts anew here")
+        other = "classes"
+    if other:
+        print(f"--weights {folder} knows other {other}: its last layer, 'logits', starts anew here")
         del layers["logits"]
     if AFFECT not in there:
         layers.pop(AFFECT, None)
     for layer in layers.values():
         weights = there.get(layer.name, [])
-        if [w.shape for w in weights] != [tuple(w.shape) for w in layer.weights]:
+        if _shapes(weights) != _shapes(layer.weights):
             raise UserError(f"--weights {folder}: its layer {layer.name!r} does not fit this model")
         layer.set_weights(weights)
+
+
+def _shapes(weights: list) -> list[tuple[int, ...]]:
+    return [tuple(w.shape) for w in weights]
 
 
 if __name__ == "__main__":

@@ -556,6 +556,23 @@ def test_the_last_layer_is_kept_for_known_classes_only(tiny_run, toy_data, tmp_p
             assert not np.allclose(got, before, atol=1e-3), name
 
 
+def test_the_last_layer_starts_anew_on_other_features(
+    tiny_run, toy_data, tmp_path, monkeypatch, capsys
+):
+    def twice(*arguments, **options):
+        found = tiny()
+        x = found.get_layer("embedding").output
+        x = keras.layers.Concatenate()([x, x])
+        return keras.Model(found.inputs, keras.layers.Dense(8, dtype="float32", name="logits")(x))
+
+    monkeypatch.setattr(train, "build", twice)
+    settings = Settings(epochs=1, batch=16)
+    new = begin(toy_data, tmp_path / "other", settings, tiny_run.path).model
+    assert "knows other features: its last layer, 'logits', starts anew" in capsys.readouterr().out
+    old = tiny_run.model.get_layer("conv").kernel.numpy()
+    assert (new.get_layer("conv").kernel.numpy() == old).all()
+
+
 def test_weights_of_a_run_that_saw_our_test_pictures_are_refused(toy_run, toy_source, tmp_path):
     again = tmp_path / "data"
     prepare.prepare(toy_source, again, 16, fractions="60/20/20", seed=1, workers=1)

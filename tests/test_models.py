@@ -136,20 +136,41 @@ def test_lite0_knows_the_whole_photographs(lite0):
     assert best["china.jpg"] in (442, 483, 663, 698) and best["flower.jpg"] == 985
 
 
-def test_lite0_parameters(lite0):
-    """4,652,008 as the TensorFlow TPU repository's 4.7 million, counted layer by layer here."""
-    channels, expected = 32, 3 * 3 * 3 * 32 + 2 * 32
+def lite0_parameters(stages: int) -> int:
+    """Trainable ones of the stem and the first stages, layer by layer."""
+    channels, total = 32, 3 * 3 * 3 * 32 + 2 * 32
     for repeats, kernel, expansion, out in (
         (1, 3, 1, 16), (2, 3, 6, 24), (2, 5, 6, 40), (3, 3, 6, 80), (3, 5, 6, 112), (4, 5, 6, 192),
         (1, 3, 6, 320),
-    ):  # fmt: skip
+    )[:stages]:  # fmt: skip
         for _ in range(repeats):
             inner = channels * expansion
-            expected += (channels * inner + 2 * inner) * (expansion > 1)
-            expected += kernel * kernel * inner + 2 * inner + inner * out + 2 * out
+            total += (channels * inner + 2 * inner) * (expansion > 1)
+            total += kernel * kernel * inner + 2 * inner + inner * out + 2 * out
             channels = out
-    expected += 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
-    assert sum(int(np.prod(v.shape)) for v in lite0.trainable_variables) == expected == 4_652_008
+    return total
+
+
+def trainable(model: keras.Model) -> int:
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+def test_lite0_parameters(lite0):
+    """4,652,008 as the TensorFlow TPU repository's 4.7 million."""
+    expected = lite0_parameters(7) + 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    assert trainable(lite0) == expected == 4_652_008
+
+
+def test_fewer_stages_are_the_beginning_of_the_whole_net(lite0):
+    model = registry.build("efficientnet_lite0", (224, 224, 3), 7, stages=6)
+    assert trainable(model) == lite0_parameters(6) + 192 * 7 + 7
+    registry.load_imagenet("efficientnet_lite0", model)
+    photograph = load_sample_image("flower.jpg")[None, 100:324, 200:424].astype(np.float32)
+    nets = (keras.Model(m.input, m.get_layer("stage6_block4_add").output) for m in (model, lite0))
+    ours, whole = (np.asarray(net(photograph)) for net in nets)
+    assert np.allclose(ours, whole, atol=1e-4)
+    features = keras.Model(model.input, model.get_layer("embedding").output)(photograph)
+    assert np.allclose(features, ours.mean(axis=(1, 2)), atol=1e-4)
 
 
 def test_imagenet_weights_leave_another_head_alone(lite0):
@@ -163,7 +184,7 @@ def test_imagenet_weights_leave_another_head_alone(lite0):
 
 def test_options_that_an_architecture_does_not_have_are_refused():
     assert registry.options("efficientnet_lite0", Settings(dropout=0.3)) == {
-        "dropout": 0.3, "head": (), "stochastic_depth": 0.0,
+        "dropout": 0.3, "head": (), "stages": 7, "stochastic_depth": 0.0,
     }  # fmt: skip
     with pytest.raises(UserError, match="--width 32: --arch efficientnet_lite0 has no such option"):
         registry.options("efficientnet_lite0", Settings(width=32))

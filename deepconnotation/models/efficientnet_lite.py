@@ -35,6 +35,7 @@ def build(
     classes: int,
     *,
     grey: bool = False,
+    stages: int = len(STAGES),
     head: tuple[int, ...] = (),
     stochastic_depth: float = 0.0,
     dropout: float = 0.2,
@@ -47,6 +48,8 @@ def build(
         input_shape: (height, width, 3); 224x224 as published, any size works.
         classes: number of classes.
         grey: look at the luma only, given to all three channels.
+        stages: how many of the seven stages are built. With fewer than all, the last one's map
+            gives the features: 2.3 million parameters for six, without the logits.
         head: units of hidden layers between the features and the logits (published: none).
         stochastic_depth: rate at which the last block is left out; it rises evenly from the first
             block's 0 (published for training on ImageNet: .2).
@@ -55,7 +58,7 @@ def build(
 
     Returns:
         Model from (batch, height, width, 3), uint8 or float in 0..255, to float32 logits
-        (batch, classes). Its layer "embedding" has 1280 outputs.
+        (batch, classes). Its layer "embedding" has 1280 outputs, with fewer stages the last one's.
     """
     regularizer = penalty(l2)
 
@@ -74,7 +77,9 @@ def build(
     inputs, x = pictures(input_shape, grey, channels=3)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(x)
     x = _relu6(_bn(conv(x, 32, 3, "stem_conv", strides=2), "stem"), "stem")
-    for stage, (repeats, size, stage_strides, expansion, filters) in enumerate(STAGES, start=1):
+    built = STAGES[:stages]
+    blocks = sum(repeats for repeats, *_ in built)
+    for stage, (repeats, size, stage_strides, expansion, filters) in enumerate(built, start=1):
         for unit in range(1, repeats + 1):
             name = f"stage{stage}_block{unit}"
             strides = stage_strides if unit == 1 else 1
@@ -87,10 +92,11 @@ def build(
             y = _bn(conv(y, filters, 1, f"{name}_project"), f"{name}_project")
             if strides == 1 and x.shape[-1] == filters:
                 number = sum(repeats for repeats, *_ in STAGES[: stage - 1]) + unit - 1
-                rate = stochastic_depth * number / (sum(repeats for repeats, *_ in STAGES) - 1)
+                rate = stochastic_depth * number / (blocks - 1)
                 y = layers.Add(name=f"{name}_add")([x, drop_branch(y, rate, f"{name}_drop")])
             x = y
-    x = _relu6(_bn(conv(x, FEATURES, 1, "head_conv"), "head"), "head")
+    if built == STAGES:
+        x = _relu6(_bn(conv(x, FEATURES, 1, "head_conv"), "head"), "head")
     x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
     return keras.Model(inputs, top(x, head, classes, dropout, regularizer), name=arch)
 

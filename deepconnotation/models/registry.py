@@ -30,7 +30,7 @@ OPTIONS = {
                 "faithful_join", "deepest"),
     "small_cnn": ("dropout", "l2"),
     "vgg": ("l2", "faithful_input"),
-    "efficientnet_lite": ("head", "stochastic_depth", "dropout", "l2"),
+    "efficientnet_lite": ("stages", "head", "stochastic_depth", "dropout", "l2"),
     "transfer": ("head", "pooling", "dropout", "l2", "faithful_input"),
     "show_and_tell": ("head", "dropout"),
 }  # fmt: skip
