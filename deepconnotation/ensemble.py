@@ -2,8 +2,9 @@
 
     python -m deepconnotation.ensemble snapshots/fi-s0 snapshots/fi-s1 --run snapshots/fi-all
 
-The probabilities of the members are averaged. They must know the same classes and have been trained
-on the same splits; evaluate, predict and the report then work on the folder as on any other.
+The probabilities of the members are averaged. They must know the same classes, and none may have
+seen what the first one's data set keeps for dev or test; evaluate, predict and the report then work
+on the folder as on any other. It takes pictures of the first one's size; others see them at theirs.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from deepconnotation import run
 from deepconnotation.console import UserError, argument_parser, run_command
 
-SAME = ("classes", "input_shape", "emotion_set", "merge")
+SAME = ("classes", "emotion_set", "merge")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -57,6 +58,7 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
                 "affect": "mean" if told else "none"}  # fmt: skip
     made = run.create(folder, {
         **{name: first[name] for name in SAME if name in first},
+        "input_shape": first["input_shape"],
         "arch": "ensemble",
         "command": shlex.join(["python", "-m", "deepconnotation.ensemble", *sys.argv[1:]]),
         "members": [str(member.path) for member in members],
@@ -73,11 +75,13 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
 
 
 def check(members: list[run.Run]) -> None:
-    """Refuse runs that cannot answer together.
+    """Refuse runs that cannot answer together, or of which one has learned what tests the others.
 
     Raises:
         UserError: naming the run and what differs.
     """
+    from deepconnotation import seen
+
     if len(members) < 2:
         raise UserError("an ensemble needs two runs or more")
     first = members[0]
@@ -92,16 +96,16 @@ def check(members: list[run.Run]) -> None:
                 raise UserError(f"{member.path} has another {name.replace('_', ' ')} than "
                                 f"{first.path}")  # fmt: skip
         if member.config["data"]["fingerprint"] != first.config["data"]["fingerprint"]:
-            raise UserError(f"{member.path} was trained on another data set or splits than "
-                            f"{first.path}: what one learned may be the other's test")  # fmt: skip
+            seen.refuse(str(member.path), seen.of(member), first.config["data"]["path"])
 
 
 def average(models: list, temperatures: list[float]):
     """Return a model of the logarithms of the models' mean probabilities.
 
     Args:
-        models: from pictures (batch, H, W, 3) to logits (batch, classes), all of one shape. Where
-            all of them tell valence and arousal, so does the new one: the mean.
+        models: from pictures (batch, H, W, 3) to logits (batch, classes). The new one takes
+            pictures of the first one's size and makes them as large as each of the others needs.
+            Where all of them tell valence and arousal, so does the new one: the mean.
         temperatures: that the members' logits are divided by.
     """
     from deepconnotation.backend import keras
@@ -112,7 +116,11 @@ def average(models: list, temperatures: list[float]):
     for number, (model, temperature) in enumerate(zip(models, temperatures, strict=True), start=1):
         model.name = f"member{number}"
         softmax = layers.Softmax(dtype="float32", name=f"member{number}_probabilities")
-        logits, *affect = keras.tree.flatten(model(inputs))
+        x = inputs
+        if model.input_shape != models[0].input_shape:
+            size = model.input_shape[1:3]
+            x = layers.Resizing(*size, dtype="float32", name=f"member{number}_size")(inputs)
+        logits, *affect = keras.tree.flatten(model(x))
         answers.append(softmax(logits / temperature))
         told += affect
     mean = layers.Average(dtype="float32", name="mean")(answers)

@@ -38,8 +38,7 @@ def grad_cam(model: keras.Model) -> Maps:
     """
     members = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     if members:
-        maps = [grad_cam(member) for member in members]
-        return lambda images, classes: np.mean([of(images, classes) for of in maps], axis=0)
+        return _mean_of([(grad_cam(member), member.input_shape[1:3]) for member in members])
     inner = keras.Model(model.input, [_maps_of(model).output, model.outputs[0]])
 
     signature = [tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec((None,), tf.int32)]
@@ -59,6 +58,17 @@ def grad_cam(model: keras.Model) -> Maps:
         pixels = tf.cast(np.asarray(images), tf.float32)
         found = np.maximum(raw(pixels, tf.constant(classes, tf.int32)).numpy(), 0)
         return found / np.maximum(found.max(axis=(1, 2), keepdims=True), 1e-12)
+
+    return of
+
+
+def _mean_of(members: list[tuple[Maps, tuple[int, int]]]) -> Maps:
+    """Return the mean of several functions' heatmaps, each asked at its own size of pictures."""
+
+    def of(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        found = [maps(tf.image.resize(images, size), classes)[..., None] for maps, size in members]
+        whole = [tf.image.resize(each, images.shape[1:3])[..., 0] for each in found]
+        return np.mean(whole, axis=0)
 
     return of
 

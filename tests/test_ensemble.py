@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepconnotation import embed, ensemble, evaluate, run, train
-from deepconnotation.answer import outputs
+from deepconnotation import embed, ensemble, evaluate, heatmap, run, train
+from deepconnotation.answer import answers_of, outputs
+from deepconnotation.backend import tf
 from deepconnotation.console import UserError
-from deepconnotation.data import prepare
+from deepconnotation.data import manifest, pipeline, prepare
 from deepconnotation.models import registry
 from deepconnotation.settings import Settings
 
@@ -45,6 +46,35 @@ def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
         embed.embed(str(found.path), toy_data, tmp_path / "embedded")
 
 
+def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data, tmp_path):
+    larger = tmp_path / "larger"
+    prepare.prepare(toy_source, larger, 24, fractions="60/20/20", workers=1)
+    columns = ["source", "split"]
+    tables = [manifest.read(data)[columns] for data in (toy_data, larger)]
+    pd.testing.assert_frame_equal(*tables)
+    train.start("small_cnn", larger, tmp_path / "run", Settings(**SETTINGS))
+    both = (run.load(tmp_path / "run"), members[1])
+    found = ensemble.ensemble(both, tmp_path / "both")
+    assert found.size == both[0].size == (24, 24) != both[1].size
+    images = np.asarray(pipeline.load(larger, "test").images)
+    # in one step, a pixel lies at (i + .5) * 24 / 16 - .5 of the larger picture
+    places = (np.arange(16) + 0.5) * 1.5 - 0.5
+    low = np.floor(places).astype(int)
+    share = (places - low)[:, None]
+    rows = images[:, low] * (1 - share[..., None]) + images[:, low + 1] * share[..., None]
+    small = rows[:, :, low] * (1 - share) + rows[:, :, low + 1] * share
+    answers = [answers_of(m)(np.asarray(pixels, np.float32))[0]
+               for m, pixels in zip(both, (images, small), strict=True)]  # fmt: skip
+    expected = np.mean(np.exp(answers), axis=0)
+    assert np.allclose(np.exp(answers_of(found)(images)[0]), expected, atol=1e-5)
+    one, other, mean = (
+        heatmap.grad_cam(m.model)(pixels, [3] * len(images))
+        for m, pixels in ((both[0], images), (both[1], small), (found, images))
+    )
+    assert np.allclose(mean, (one + tf.image.resize(other[..., None], (24, 24))[..., 0]) / 2,
+                       atol=1e-5)  # fmt: skip
+
+
 def test_valence_is_told_only_where_all_members_tell_it():
     plain, telling = (
         registry.build("small_cnn", (32, 32, 3), 5, affect=affect) for affect in (False, True)
@@ -63,7 +93,7 @@ def test_what_does_not_belong_together_is_refused(members, toy_source, toy_run, 
     stranger = train.new_run("small_cnn", other, tmp_path / "run", settings)
     with pytest.raises(UserError, match="run is running; finish it first"):
         ensemble.ensemble([members[0], stranger], tmp_path / "no")
-    with pytest.raises(UserError, match="another data set or splits than"):
+    with pytest.raises(UserError, match="pictures that .* keeps for dev or test"):
         ensemble.ensemble([members[0], stranger.update(state="finished")], tmp_path / "no")
     merged = train.new_run("small_cnn", other, tmp_path / "m", settings, merges=["anger+fear"])
     with pytest.raises(UserError, match="has another classes than"):
