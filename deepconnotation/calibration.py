@@ -48,6 +48,18 @@ def conformal_cut(probabilities: np.ndarray, labels: np.ndarray, coverage: float
     return float(true[rank - 1]) if rank else 0.0
 
 
+def chosen(log_p: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return what dev chooses for run.json: "temperature" and, at it, "conformal_cut".
+
+    Args:
+        log_p: float (n, classes), log-probabilities of the dev split.
+        labels: int (n,).
+    """
+    temperature = fit_temperature(log_p, labels)
+    cut = conformal_cut(at_temperature(np.exp(log_p), temperature), labels, COVERAGE)
+    return {"temperature": temperature, "conformal_cut": cut}
+
+
 def ece(confidence: np.ndarray, right: np.ndarray) -> float:
     """Return the expected calibration error over `BINS` equal bins (Guo et al. 2017).
 

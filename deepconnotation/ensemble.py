@@ -43,7 +43,8 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
         folder: of the new run.
 
     Returns:
-        The new run; its model gives the logarithms of the mean probabilities.
+        The new run; its model gives the logarithms of the mean probabilities. The first one's dev
+        split chooses its temperature and the limit of its prediction sets.
 
     Raises:
         UserError: when there is one member only, or members do not fit each other.
@@ -71,7 +72,20 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
     seen.write(made.path, *(seen.of(member) for member in members))
-    return made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
+    made = made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
+    return made.update(**_chosen_on_dev(made)) if "dev" in first["data"]["counts"] else made
+
+
+def _chosen_on_dev(made: run.Run) -> dict[str, float]:
+    """Return what dev chooses for the mean, which is less sure than its members."""
+    import numpy as np
+
+    from deepconnotation import calibration
+    from deepconnotation.data import pipeline
+    from deepconnotation.evaluate import predict_split
+
+    dev = pipeline.load(Path(made.config["data"]["path"]), "dev")
+    return calibration.chosen(np.log(predict_split(made, dev)[0]), dev.labels)
 
 
 def check(members: list[run.Run]) -> None:

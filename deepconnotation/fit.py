@@ -394,10 +394,7 @@ class Trainer:
         if self.settings.affect != "none":
             found["val_ccc"] = affect.mean_ccc(affect.values(self.dev_split.table), told)
         if not self.settings.multi_label:
-            temperature = calibration.fit_temperature(log_p, labels)
-            p = calibration.at_temperature(np.exp(log_p), temperature)
-            cut = calibration.conformal_cut(p, labels, calibration.COVERAGE)
-            return found, {"temperature": temperature, "conformal_cut": cut}
+            return found, calibration.chosen(log_p, labels)
         there, p = multilabel.present(self.dev_split.table, self.run.classes), np.exp(log_p)
         rest = np.log1p(-np.minimum(p, 1 - 1e-7))
         found["val_loss"] = float(-np.where(there, log_p, rest).mean())

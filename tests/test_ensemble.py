@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from deepconnotation import embed, ensemble, evaluate, heatmap, run, train
 from deepconnotation.answer import answers_of, outputs
@@ -35,6 +37,7 @@ def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
     ensemble.main([*(str(m.path) for m in members), "--run", str(tmp_path / "all")])
     found = run.load(tmp_path / "all")
     expected = sum(probabilities(m.path) for m in members) / 2
+    expected = softmax(np.log(expected) / found.temperature, axis=1)
     assert np.allclose(probabilities(found.path), expected, atol=2e-6)
     table = pd.read_csv(found.path / "predictions.csv")
     figures = json.loads((found.path / "metrics.json").read_text())
@@ -44,6 +47,30 @@ def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
     evaluate.evaluate(found, toy_data, evaluate.Part("dev"))  # a loaded model, as on any other run
     with pytest.raises(UserError, match="has no embedding; embed its members"):
         embed.embed(str(found.path), toy_data, tmp_path / "embedded")
+
+
+def test_dev_chooses_the_temperature_and_the_sets_of_the_mean(
+    members, toy_data, tmp_path, monkeypatch
+):
+    """These members know next to nothing; answers that are right more often stand for theirs."""
+    dev = pipeline.load(toy_data, "dev")
+    knowing = np.random.default_rng(0).normal(0, 1, (len(dev.labels), 8)) + np.eye(8)[dev.labels]
+    p = softmax(3 * knowing, axis=1)
+
+    def answers(found, part):
+        assert {*part.table["split"]} == {"dev"} and found.path == tmp_path / "all"
+        return p, np.zeros((len(p), 0))
+
+    monkeypatch.setattr(evaluate, "predict_split", answers)
+    found = ensemble.ensemble(members, tmp_path / "all")
+
+    def loss(temperature: float) -> float:
+        return log_loss(dev.labels, softmax(np.log(p) / temperature, axis=1), labels=range(8))
+
+    best = found.temperature
+    assert best != 1 and loss(best) < min(loss(0.98 * best), loss(1.02 * best))
+    true = softmax(np.log(p) / best, axis=1)[np.arange(len(p)), dev.labels]
+    assert (true >= found.config["conformal_cut"] - 1e-6).mean() >= 0.9
 
 
 def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data, tmp_path):
@@ -65,7 +92,7 @@ def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data
     small = rows[:, :, low] * (1 - share) + rows[:, :, low + 1] * share
     answers = [answers_of(m)(np.asarray(pixels, np.float32))[0]
                for m, pixels in zip(both, (images, small), strict=True)]  # fmt: skip
-    expected = np.mean(np.exp(answers), axis=0)
+    expected = softmax(np.log(np.mean(np.exp(answers), axis=0)) / found.temperature, axis=1)
     assert np.allclose(np.exp(answers_of(found)(images)[0]), expected, atol=1e-5)
     one, other, mean = (
         heatmap.grad_cam(m.model)(pixels, [3] * len(images))
