@@ -72,8 +72,10 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
     run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
     seen.write(made.path, *(seen.of(member) for member in members))
-    made = made.update(state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds)
-    return made.update(**_chosen_on_dev(made)) if "dev" in first["data"]["counts"] else made
+    chosen = _chosen_on_dev(made) if "dev" in first["data"]["counts"] else {}
+    return made.update(
+        state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds, **chosen
+    )
 
 
 def _chosen_on_dev(made: run.Run) -> dict[str, float]:
