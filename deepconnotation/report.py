@@ -237,6 +237,8 @@ def _groups(summary: dict) -> str:
 
 def _curves(found: Run) -> str:
     path = found.path / "history.csv"
+    if "members" in found.config:
+        return "<p>Each member was trained on its own; the curves are in its folder.</p>"
     if not path.exists():
         return "<p>No history was kept.</p>"
     history = pd.read_csv(path)
@@ -316,13 +318,16 @@ def _repeat(config: dict, summary: dict) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     minutes = config.get("train_seconds", 0) / 60
     teacher = config["teacher"]
-    facts = [
-        ["seed", config["seed"]],
-        ["started from", card.start(config)],
+    training = [
         ["taught by", f"a linear probe on {teacher['backbone']}, {teacher['data']}" if teacher
                       else "nobody, by labels alone"],
         ["chosen by", f"{config['monitor']} on the dev split, never on the test split"],
         ["epochs", f"{config.get('epochs_done', 0)}, kept: {config.get('best_epoch', 0)}"],
+    ]  # fmt: skip
+    facts = [
+        ["seed", config["seed"]],
+        ["started from", card.start(config)],
+        *([] if "members" in config else training),
         ["training time", f"{minutes:.1f} minutes"],
         ["machine", f"{config['device']}, {config['precision']}"],
         ["versions", versions], ["source revision", config["git"] or "unknown"],

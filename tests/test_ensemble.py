@@ -42,7 +42,11 @@ def test_answers_are_the_mean_of_the_members(members, toy_data, tmp_path):
     table = pd.read_csv(found.path / "predictions.csv")
     figures = json.loads((found.path / "metrics.json").read_text())
     assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
-    assert (found.path / "report.html").exists()
+    page, card = ((found.path / name).read_text() for name in ("report.html", "card.md"))
+    for told in (page, card):
+        assert f"the mean of {members[0].path}, {members[1].path}" in told
+        assert "random weights" not in told
+    assert "taught by" not in page and "kept: 0" not in page
     assert found.config["members"] == [str(m.path) for m in members]
     evaluate.evaluate(found, toy_data, evaluate.Part("dev"))  # a loaded model, as on any other run
     with pytest.raises(UserError, match="has no embedding; embed its members"):
