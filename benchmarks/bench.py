@@ -22,7 +22,7 @@ import step
 from floor import copy_rate, matrix_rate
 from turns import HEADER, PEERS, Row, some_of, workplace
 
-from deepconnotation import litert, prepare
+from deepconnotation import prepare
 from deepconnotation.backend import device_name
 from deepconnotation.console import argument_parser, run_command, write_atomic
 
@@ -44,8 +44,7 @@ def predicting() -> Iterator[Row]:
     with workplace() as folder:
         data, run = Path(folder) / "data", Path(folder) / "run"
         prepare.main([f"{folder}/drawn", "--dataset", "toy", "--size", "96", "--out", str(data)])
-        found = embed.random_run("efficientnet_lite0", data, run)
-        litert.write(found)
+        embed.random_run("efficientnet_lite0", data, run)
         yield from predict.measure(str(run), files)
 
 

@@ -87,10 +87,11 @@ def measure(run: str, files: list[Path]) -> Iterator[Row]:
     """Yield the table's rows: one picture cold, then a tenth of the files and all of them.
 
     Args:
-        run: folder with model.tflite.
+        run: folder.
         files: pictures.
     """
     ours = ["-m", "deepconnotation.predict", run]
+    timed([*ours, str(files[0])])  # makes model.tflite, once a run
     one = compare({"ours": [*ours, str(files[0])],
                    "keras": ["-c", KERAS_ONE, run, str(files[0])]}, 5)  # fmt: skip
     yield Row("predict one picture, cold process to answer", "the same model through Keras",

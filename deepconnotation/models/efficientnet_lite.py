@@ -91,8 +91,7 @@ def build(
             y = _relu6(_bn(y, f"{name}_depthwise"), f"{name}_depthwise")
             y = _bn(conv(y, filters, 1, f"{name}_project"), f"{name}_project")
             if strides == 1 and x.shape[-1] == filters:
-                number = sum(repeats for repeats, *_ in STAGES[: stage - 1]) + unit - 1
-                rate = stochastic_depth * number / (blocks - 1)
+                rate = stochastic_depth * _index(name) / (blocks - 1)
                 y = layers.Add(name=f"{name}_add")([x, drop_branch(y, rate, f"{name}_drop")])
             x = y
     if built == STAGES:
