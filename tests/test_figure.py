@@ -22,6 +22,7 @@ def test_members_of_an_ensemble_do_not_follow_each_other():
     drawn = figure.draw(ensemble.average(models, [1.0, 1.0]))
     texts = [each.get_text() for each in drawn.axes[0].texts]
     assert sum(text.startswith("member") for text in texts) == 2
+    assert texts.count("+") == 1
     assert texts.count("") == 2  # arrows: from the picture, and to the mean
     assert figure.draw(models[0]).axes[0].texts[-1].get_text() == ""
 

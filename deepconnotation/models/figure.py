@@ -74,9 +74,9 @@ def draw(model: keras.Model) -> Figure:
         plural = "" if layers == 1 else "s"
         text = f"{name}   {size}\n{layers} layer{plural}, {parameters:,} parameters"
         axes.text(x + 0.5, y - 0.35, text, ha="center", va="center", fontsize=8, bbox=style)
-        # an ensemble's members answer side by side
-        follows = not (name.startswith("member") and boxes[number - 1][0].startswith("member"))
-        if number and follows:
+        if name.startswith("member") and boxes[number - 1][0].startswith("member"):
+            axes.text(x + 0.5, y + 0.15, "+", ha="center", va="center", color=BLUE)  # side by side
+        elif number:
             axes.annotate("", (x + 0.5, y - 0.1), (x + 0.5, y + 0.4),
                           arrowprops={"arrowstyle": "->", "color": BLUE})  # fmt: skip
         if number and not y:  # from the foot of the column before
