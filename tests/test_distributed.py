@@ -43,8 +43,8 @@ def workers(folder, *words):
         config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         started.append(subprocess.Popen(
             [sys.executable, "-m", "deepconnotation.train", "--run", str(folder), *map(str, words)],
-            env={**os.environ, "TF_CONFIG": json.dumps(config)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "TF_CONFIG": json.dumps(config), "TMPDIR": str(folder.parent)},
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ))  # fmt: skip
     return started
 
