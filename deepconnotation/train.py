@@ -384,7 +384,7 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     """Copy weights from ImageNet's or layer by layer from another run's model.
 
     Sizes of pictures may differ. The last layer is copied only where the run knows every class, in
-    whatever order, and has as many features.
+    whatever order, and has as many features; that of valence and arousal where it has one of them.
 
     Raises:
         UserError: when a layer is missing or has another shape.
@@ -408,8 +408,8 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     if other:
         print(f"--weights {folder} knows other {other}: its last layer, 'logits', starts anew here")
         del layers["logits"]
-    if AFFECT not in there:
-        layers.pop(AFFECT, None)
+    if AFFECT in layers and _shapes(there.get(AFFECT, [])) != _shapes(layers[AFFECT].weights):
+        del layers[AFFECT]  # as 'logits', where the run has none or has other features
     for layer in layers.values():
         weights = there.get(layer.name, [])
         if _shapes(weights) != _shapes(layer.weights):

@@ -12,7 +12,7 @@ from sklearn.svm import SVR
 from tools import command
 
 from deepconnotation import affect, affect_probe, ensemble, losses, run, train
-from deepconnotation.backend import tf
+from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, prepare
 from deepconnotation.data.sources import Options, read
@@ -134,6 +134,22 @@ def test_the_head_learns_known_values(rated_run):
     assert history["val_ccc"].idxmax() + 1 == rated_run.config["best_epoch"]
     page = (rated_run.path / "report.html").read_text()
     assert "circumplex, as rated and as predicted" in page
+
+
+def test_another_run_starts_from_its_weights_where_they_fit(rated_run):
+    old, new = rated_run.model, keras.models.clone_model(rated_run.model)
+    features = new.get_layer("embedding").output
+    features = keras.layers.Concatenate()([features, features])
+    heads = [keras.layers.Dense(units, name=name)(features)
+             for name, units in (("logits", 4), ("affect", 2))]  # fmt: skip
+    config = {"arch": "resnet18", "weights": {"run": str(rated_run.path)}}
+    for model, anew in ((new, set()), (keras.Model(new.input, heads), {"logits", "affect"})):
+        train._load_weights(model, config, rated_run.classes)
+        taken = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+        there = {layer.name: layer.get_weights() for layer in old.layers if layer.weights}
+        other = {name for name, weights in there.items()
+                 if not all(map(np.array_equal, weights, taken[name]))}  # fmt: skip
+        assert taken.keys() == there.keys() and other == anew
 
 
 def test_predictions_tell_them_too(rated_run, tmp_path):
