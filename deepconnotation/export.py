@@ -5,7 +5,7 @@
     python -m deepconnotation.export snapshots/faces --to small --out snapshots/faces-small
 
 What is written goes to RUN/export, and answers as `predict` does, with mirror image and
-temperature. `small` is a run folder whose weights keep 6 binary digits of their fraction. Where the
+temperature. `small` is a run folder whose weights keep 7 binary digits of their fraction. Where the
 run's data set is there, each form is asked about 100 of its pictures beside the run itself, and
 what differs is printed.
 """

@@ -18,7 +18,7 @@ from deepconnotation.data import manifest, pipeline
 from deepconnotation.export import Probabilities, put_inside
 
 CALIBRATION = 200  # pictures that show int8 the range of each layer
-DIGITS = 6  # binary digits of a weight's fraction that `small` keeps
+DIGITS = 7  # binary digits of a weight's fraction that `small` keeps
 BATCH = 32
 
 
