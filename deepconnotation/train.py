@@ -384,7 +384,8 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     """Copy weights from ImageNet's or layer by layer from another run's model.
 
     Sizes of pictures may differ. The last layer is copied only where the run knows every class, in
-    whatever order, and has as many features; that of valence and arousal where it has one of them.
+    whatever order, and has as many features; that of valence and arousal where it has one, of as
+    many features.
 
     Raises:
         UserError: when a layer is missing or has another shape.

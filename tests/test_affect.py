@@ -142,11 +142,11 @@ def test_another_run_starts_from_its_weights_where_they_fit(rated_run):
     features = keras.layers.Concatenate()([features, features])
     heads = [keras.layers.Dense(units, name=name)(features)
              for name, units in (("logits", 4), ("affect", 2))]  # fmt: skip
+    there = {layer.name: layer.get_weights() for layer in old.layers if layer.weights}
     config = {"arch": "resnet18", "weights": {"run": str(rated_run.path)}}
     for model, anew in ((new, set()), (keras.Model(new.input, heads), {"logits", "affect"})):
         train._load_weights(model, config, rated_run.classes)
         taken = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
-        there = {layer.name: layer.get_weights() for layer in old.layers if layer.weights}
         other = {name for name, weights in there.items()
                  if not all(map(np.array_equal, weights, taken[name]))}  # fmt: skip
         assert taken.keys() == there.keys() and other == anew
