@@ -407,10 +407,12 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     else:
         other = "classes"
     if other:
-        print(f"--weights {folder} knows other {other}: its last layer, 'logits', starts anew here")
+        print(f"--weights {folder} has other {other}: the layer 'logits' starts anew here")
         del layers["logits"]
     if AFFECT in layers and _shapes(there.get(AFFECT, [])) != _shapes(layers[AFFECT].weights):
-        del layers[AFFECT]  # as 'logits', where the run has none or has other features
+        lack = "has other features" if AFFECT in there else "has no valence and arousal"
+        print(f"--weights {folder} {lack}: the layer {AFFECT!r} starts anew here")
+        del layers[AFFECT]
     for layer in layers.values():
         weights = there.get(layer.name, [])
         if _shapes(weights) != _shapes(layer.weights):

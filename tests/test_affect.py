@@ -136,7 +136,7 @@ def test_the_head_learns_known_values(rated_run):
     assert "circumplex, as rated and as predicted" in page
 
 
-def test_another_run_starts_from_its_weights_where_they_fit(rated_run):
+def test_another_run_starts_from_its_weights_where_they_fit(rated_run, capsys):
     old, new = rated_run.model, keras.models.clone_model(rated_run.model)
     features = new.get_layer("embedding").output
     features = keras.layers.Concatenate()([features, features])
@@ -150,6 +150,8 @@ def test_another_run_starts_from_its_weights_where_they_fit(rated_run):
         other = {name for name, weights in there.items()
                  if not all(map(np.array_equal, weights, taken[name]))}  # fmt: skip
         assert taken.keys() == there.keys() and other == anew
+        said = capsys.readouterr().out
+        assert {name for name in there if f"the layer {name!r} starts anew" in said} == anew
 
 
 def test_predictions_tell_them_too(rated_run, tmp_path):

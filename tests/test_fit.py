@@ -538,7 +538,7 @@ def test_folded_weights_are_taken_and_resumed(tiny_run, toy_data, tmp_path):
 def test_the_last_layer_is_kept_for_known_classes_only(tiny_run, toy_data, tmp_path, capsys):
     settings, classes = Settings(epochs=1, batch=16), tiny_run.classes
     old, random = (m.get_layer("logits").get_weights() for m in (tiny_run.model, tiny()))
-    told = "knows other classes: its last layer, 'logits', starts anew"
+    told = "has other classes: the layer 'logits' starts anew"
     for name, theirs, like in (
         ("order", classes[::-1], [w[..., ::-1] for w in old]),
         ("others", ["ennui", *classes[1:]], random),
@@ -568,7 +568,7 @@ def test_the_last_layer_starts_anew_on_other_features(
     monkeypatch.setattr(train, "build", twice)
     settings = Settings(epochs=1, batch=16)
     new = begin(toy_data, tmp_path / "other", settings, tiny_run.path).model
-    assert "knows other features: its last layer, 'logits', starts anew" in capsys.readouterr().out
+    assert "has other features: the layer 'logits' starts anew" in capsys.readouterr().out
     old = tiny_run.model.get_layer("conv").kernel.numpy()
     assert (new.get_layer("conv").kernel.numpy() == old).all()
 
