@@ -25,7 +25,7 @@ COMMANDS = {
     "predict": "predict pictures",
     "explain": "show where in pictures a run finds its reasons",
     "embed": "turn pictures into embeddings, and probe them linearly",
-    "ensemble": "average the answers of several runs",
+    "ensemble": "average the answers or weights of several runs",
     "tune": "search for settings",
     "export": "write a run for other programs",
     "video": "follow the emotion of a video or a camera over time",

@@ -126,7 +126,8 @@ def text(config: dict, summary: dict) -> str:
 def start(config: dict) -> str:
     """Return in words what a run started from."""
     if "members" in config:
-        return f"the mean of {', '.join(config['members'])}, whose own folders say from what"
+        what = "the mean" if config["arch"] == "ensemble" else "the mean of the weights"
+        return f"{what} of {', '.join(config['members'])}, whose own folders say from what"
     weights = config["weights"]
     return f"{weights['run']}, trained on {weights['data']}" if weights else "random weights"
 

@@ -1,10 +1,14 @@
-"""Average the answers of several runs, as one run folder.
+"""Average the answers of several runs, or their weights, as one run folder.
 
     python -m deepconnotation.ensemble snapshots/fi-s0 snapshots/fi-s1 --run snapshots/fi-all
+    python -m deepconnotation.ensemble snapshots/first snapshots/longer --soup --run snapshots/both
 
 The probabilities of the members are averaged. They must know the same classes, and none may have
 seen what the first one's data set keeps for dev or test; evaluate, predict and the report then work
 on the folder as on any other. It takes pictures of the first one's size; others see them at theirs.
+
+With --soup their weights are averaged instead: one net, no larger or slower than a member. For runs
+that began from each other or from the same net; the mean of unrelated weights knows nothing.
 """
 
 import argparse
@@ -22,6 +26,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__, prog="python -m deepconnotation.ensemble")
     add = parser.add_argument
     add("runs", metavar="RUN", nargs="+", help="folders of two or more runs")
+    add("--soup", action="store_true", help="average their weights, not their answers")
     add("--run", metavar="DIR", required=True, help="folder of the new run")
     return parser.parse_args(arguments)
 
@@ -30,21 +35,22 @@ def main(arguments: list[str] | None = None) -> None:
     from deepconnotation.evaluate import Part, evaluate
 
     args = parse(arguments)
-    found = ensemble([run.load(folder) for folder in args.runs], Path(args.run))
+    found = ensemble([run.load(folder) for folder in args.runs], Path(args.run), args.soup)
     data = found.config["data"]
     evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
 
 
-def ensemble(members: list[run.Run], folder: Path) -> run.Run:
-    """Write a run folder whose model averages the members' probabilities.
+def ensemble(members: list[run.Run], folder: Path, as_soup: bool = False) -> run.Run:
+    """Write a run folder whose model averages the members' probabilities, or is their `soup`.
 
     Args:
         members: two or more finished runs.
         folder: of the new run.
+        as_soup: average the weights instead of the probabilities.
 
     Returns:
-        The new run; its model gives the logarithms of the mean probabilities. The first one's dev
-        split chooses its temperature and the limit of its prediction sets.
+        The new run; its model gives the logarithms of the mean probabilities, or the soup's logits.
+        The first one's dev split chooses its temperature and the limit of its prediction sets.
 
     Raises:
         UserError: when there is one member only, or members do not fit each other.
@@ -53,14 +59,18 @@ def ensemble(members: list[run.Run], folder: Path) -> run.Run:
 
     check(members)
     first = members[0].config
-    model = average([m.model for m in members], [m.temperature for m in members])
-    told = all(member.axes for member in members)
-    settings = {"test_flip": any(member.test_flip for member in members),
-                "affect": "mean" if told else "none"}  # fmt: skip
+    test_flip = any(member.test_flip for member in members)
+    if as_soup:
+        model = soup(members)
+        arch, settings = first["arch"], {**first["settings"], "test_flip": test_flip}
+    else:
+        model = average([m.model for m in members], [m.temperature for m in members])
+        told = "mean" if all(member.axes for member in members) else "none"
+        arch, settings = "ensemble", {"test_flip": test_flip, "affect": told}
     made = run.create(folder, {
         **{name: first[name] for name in SAME if name in first},
         "input_shape": first["input_shape"],
-        "arch": "ensemble",
+        "arch": arch, "folded": as_soup and first.get("folded", False),
         "command": shlex.join(["python", "-m", "deepconnotation.ensemble", *sys.argv[1:]]),
         "members": [str(member.path) for member in members],
         "settings": settings, "weights": None, "teacher": None,
@@ -144,6 +154,40 @@ def average(models: list, temperatures: list[float]):
     if len(told) == len(models):
         outputs.append(layers.Average(dtype="float32", name="affect")(told))
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0], name="ensemble")
+
+
+def soup(members: list[run.Run]):
+    """Return one model whose weights are the mean of the members' (Wortsman et al. 2022, "Model
+    soups", arXiv:2203.05482).
+
+    Args:
+        members: runs of one architecture with the same options.
+
+    Returns:
+        From pictures to logits, as a member's model.
+
+    Raises:
+        UserError: when a member has other layers, or pictures of another size.
+    """
+    import numpy as np
+
+    from deepconnotation.backend import keras
+
+    first = members[0].model
+    for member in members[1:]:
+        if _layers(member.model) != _layers(first) or member.size != members[0].size:
+            raise UserError(
+                f"--soup: {member.path} has other layers than {members[0].path}, or another "
+                "picture size; without --soup their answers are averaged"
+            )
+    mean = keras.models.clone_model(first)
+    weights = zip(*(member.model.get_weights() for member in members), strict=True)
+    mean.set_weights([np.mean(each, axis=0) for each in weights])
+    return mean
+
+
+def _layers(model) -> list[tuple]:
+    return [(w.path, tuple(w.shape)) for w in model.weights]
 
 
 if __name__ == "__main__":

@@ -106,6 +106,31 @@ def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data
                        atol=1e-5)  # fmt: skip
 
 
+def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, tmp_path):
+    first, other = members
+    settings = Settings(**SETTINGS, seed=3)
+    train.start("small_cnn", toy_data, tmp_path / "on", settings, str(first.path))
+    on = run.load(tmp_path / "on")
+    ensemble.main([str(first.path), str(on.path), "--soup", "--run", str(tmp_path / "soup")])
+    found = run.load(tmp_path / "soup")
+    assert found.config["arch"] == "small_cnn"
+    assert found.model.count_params() == first.model.count_params()
+    layers = [{w.path: w.numpy() for w in m.model.weights} for m in (first, on, found)]
+    for path, mean in layers[2].items():
+        assert np.allclose(mean, (layers[0][path] + layers[1][path]) / 2, atol=1e-7)
+    moved = max(abs(layers[2][path] - w).max() for path, w in layers[0].items())
+    assert moved > 1e-4
+    table = pd.read_csv(found.path / "predictions.csv")
+    figures = json.loads((found.path / "metrics.json").read_text())
+    assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
+    told = f"the mean of the weights of {first.path}, {on.path}"
+    assert all(told in (found.path / name).read_text() for name in ("report.html", "card.md"))
+    train.start("small_cnn", toy_data, tmp_path / "from", Settings(**SETTINGS), str(found.path))
+    with pytest.raises(UserError, match="resnet18 has other layers than .*small_cnn"):
+        ensemble.ensemble([first, other], tmp_path / "no", as_soup=True)
+    assert not (tmp_path / "no").exists()
+
+
 def test_valence_is_told_only_where_all_members_tell_it():
     plain, telling = (
         registry.build("small_cnn", (32, 32, 3), 5, affect=affect) for affect in (False, True)
