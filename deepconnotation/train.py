@@ -400,19 +400,18 @@ def _load_weights(model, config: dict, classes: list[str]) -> None:
     source = run.load(folder)
     there = {layer.name: layer.get_weights() for layer in source.model.layers}
     layers = {layer.name: layer for layer in model.layers if layer.weights}
+    anew = {}
     if set(classes) <= set(source.classes):
         columns = [source.classes.index(name) for name in classes]
         there["logits"] = [w[..., columns] for w in there.get("logits", [])]
-        other = "features" if _shapes(there["logits"]) != _shapes(layers["logits"].weights) else ""
     else:
-        other = "classes"
-    if other:
-        print(f"--weights {folder} has other {other}: the layer 'logits' starts anew here")
-        del layers["logits"]
-    if AFFECT in layers and _shapes(there.get(AFFECT, [])) != _shapes(layers[AFFECT].weights):
-        lack = "has other features" if AFFECT in there else "has no valence and arousal"
-        print(f"--weights {folder} {lack}: the layer {AFFECT!r} starts anew here")
-        del layers[AFFECT]
+        anew["logits"] = "other classes"
+    for name in ("logits", AFFECT):
+        if name in layers and _shapes(there.get(name, [])) != _shapes(layers[name].weights):
+            anew.setdefault(name, "other features" if name in there else "no valence and arousal")
+    for name, what in anew.items():
+        print(f"--weights {folder} has {what}: the layer {name!r} starts anew here")
+        del layers[name]
     for layer in layers.values():
         weights = there.get(layer.name, [])
         if _shapes(weights) != _shapes(layer.weights):
