@@ -6,6 +6,7 @@ from deepconnotation.console import write_atomic
 from deepconnotation.metrics import SCALARS
 from deepconnotation.page import number
 from deepconnotation.run import Run
+from deepconnotation.seen import data_sets
 
 FACES = ("affectnet", "facial_expressions", "fer2013")  # how the label sets of faces begin
 
@@ -93,6 +94,7 @@ def text(config: dict, summary: dict) -> str:
         "## Data",
         "",
         f"- {data['name']}, licence: {data['licence']}",
+        f"- Learned from, itself or through what it began from: {', '.join(data_sets(config))}",
         f"- Split: {data['split']}",
         f"- Pictures: {_counts(data['counts'])}",
         "",
@@ -127,7 +129,7 @@ def start(config: dict) -> str:
     """Return in words what a run started from."""
     if "members" in config:
         what = "the mean" if config["arch"] == "ensemble" else "the mean of the weights"
-        return f"{what} of {', '.join(config['members'])}, whose own folders say from what"
+        return f"{what} of {', '.join(config['members'])}"
     weights = config["weights"]
     return f"{weights['run']}, trained on {weights['data']}" if weights else "random weights"
 

@@ -110,6 +110,7 @@ def embed(
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
         "images": len(ids), "units": model.output_shape[-1], "weights": _digest(model),
         "encoder": _described(backbone, weights), "precision": precision, "layer": layer,
+        "learned_from": _learned_from(backbone),
     }  # fmt: skip
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
     done = _done(folder, config)
@@ -191,6 +192,13 @@ def _described(backbone: str, weights: str) -> str:
     if found := _run(backbone):
         return f"{found.config['arch']} trained on {found.config['data']['name']} ({backbone})"
     return f"{backbone} with the weights of {weights}"
+
+
+def _learned_from(backbone: str) -> list[str]:
+    from deepconnotation import seen
+
+    found = _run(backbone)
+    return seen.data_sets(found.config) if found else [seen.IMAGENET]
 
 
 def _ids(parts: list) -> "pd.DataFrame":

@@ -14,6 +14,7 @@ that began from each other or from the same net; the mean of unrelated weights k
 import argparse
 import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 
 from deepconnotation import run
@@ -73,6 +74,7 @@ def ensemble(members: list[run.Run], folder: Path, as_soup: bool = False) -> run
         "arch": arch, "folded": as_soup and first.get("folded", False),
         "command": shlex.join(["python", "-m", "deepconnotation.ensemble", *sys.argv[1:]]),
         "members": [str(member.path) for member in members],
+        "learned_from": list(dict.fromkeys(chain(*(seen.data_sets(m.config) for m in members)))),
         "settings": settings, "weights": None, "teacher": None,
         "seed": ", ".join(str(member.config["seed"]) for member in members),
         "monitor": first["monitor"], "precision": first["precision"], "device": first["device"],

@@ -23,6 +23,7 @@ from deepconnotation.models import figure
 from deepconnotation.multilabel import FIGURES as SEVERAL
 from deepconnotation.page import escape, figure_image, number, page, section, strip, table
 from deepconnotation.run import Run
+from deepconnotation.seen import data_sets
 
 RIGHT, ERRORS = 8, 16
 BLUE, ORANGE, GREY = "#2b5d9b", "#c8601a", "#777777"
@@ -307,6 +308,7 @@ def _data(config: dict, classes: list[str]) -> str:
     facts = [
         ["name", data["name"]], ["label set", config["emotion_set"]],
         ["split", data["split"]], ["licence", data["licence"]],
+        ["learned from, itself or through what it began from", ", ".join(data_sets(config))],
         ["picture size", "{} x {} pixels{}".format(*config["input_shape"][:2],
                                                   ", grey" if data["grey"] else "")],
         ["manifest", f"sha256 {data['fingerprint'][:16]}"],

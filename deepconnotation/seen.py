@@ -1,4 +1,4 @@
-"""Which pictures a run has learned from, itself or through its first weights or its teacher.
+"""What a run has learned from, itself or through its first weights, its teacher or its members.
 
 seen.npy in the run folder holds the first 64 bits of the sha256 of each, sorted. It goes where the
 model goes, so that nobody is tested on them later, in another split or another data set.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deepconnotation.run import Run
 
 FILE = "seen.npy"
+IMAGENET = "ImageNet (ILSVRC 2012)"
 NOTHING = np.zeros(0, np.uint64)
 
 
@@ -72,6 +73,26 @@ def read(folder: Path) -> np.ndarray:
         return NOTHING
     with reading(path, "copy the folder again"):
         return np.load(path)
+
+
+def data_sets(config: dict) -> list[str]:
+    """Return the data sets, with their licences, that a run has learned from, its own first.
+
+    Of a run of an earlier revision its first weights are known by the last data set they learned
+    from alone.
+
+    Args:
+        config: the run's.
+    """
+    if "learned_from" in config:  # the mean of several runs
+        return config["learned_from"]
+    data, weights, teacher = config["data"], config["weights"], config["teacher"]
+    found = [f"{data['name']} (licence: {data['licence']})"]
+    if weights:
+        found += weights.get("learned_from", [weights["data"]])
+    if teacher:
+        found += teacher.get("learned_from", [])
+    return list(dict.fromkeys(found))
 
 
 def among(table: "pd.DataFrame", known: np.ndarray) -> np.ndarray:

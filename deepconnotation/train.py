@@ -213,15 +213,16 @@ def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarra
     if folder == IMAGENET or Path(folder).is_file():
         check_imagenet(arch)
         digest = None if folder == IMAGENET else run.file_sha256(Path(folder))
-        said = {"run": folder, "data": "ImageNet (ILSVRC 2012)", "fingerprint": digest,
-                "folded": False}  # fmt: skip
+        said = {"run": folder, "data": seen.IMAGENET, "fingerprint": digest, "folded": False,
+                "learned_from": [seen.IMAGENET]}  # fmt: skip
         return said, seen.NOTHING
     source = run.load(folder)
     known = seen.of(source)
     seen.refuse(f"--weights {folder}", known, data)
     theirs = source.config["data"]
     said = {"run": folder, "data": theirs["name"], "fingerprint": theirs["fingerprint"],
-            "folded": source.config.get("folded", False)}  # fmt: skip
+            "folded": source.config.get("folded", False),
+            "learned_from": seen.data_sets(source.config)}  # fmt: skip
     return said, known
 
 
@@ -244,7 +245,8 @@ def _start_teacher(folder: str, data: Path) -> "tuple[dict, np.ndarray]":
                         "embed a data set of the same split")  # fmt: skip
     known = seen.read(Path(folder))
     seen.refuse(f"the backbone of --teacher {folder}", known, data)
-    said = {"folder": folder, "backbone": config["backbone"], "data": config["data"]}
+    said = {"folder": folder, "backbone": config["backbone"], "data": config["data"],
+            "learned_from": config.get("learned_from", [])}  # fmt: skip
     return said, known
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from deepconnotation import embed, embeddings, fit, probe, run, train
+from deepconnotation import embed, embeddings, fit, probe, run, seen, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline, prepare
@@ -169,6 +170,16 @@ def test_what_does_not_fit_is_refused(embedded, toy_run, toy_source, toy_data, t
         train.start("resnet18", larger, tmp_path / "r", Settings(epochs=1, width=4),
                     teacher=str(embedded))  # fmt: skip
     assert not (tmp_path / "r").exists()
+
+
+def test_what_a_teacher_learned_from_is_told(toy_data, embedded, tmp_path):
+    data = shutil.copytree(toy_data, tmp_path / "elsewhere")
+    info = manifest.read_info(data)
+    renamed = replace(info, name="elsewhere", licence="CC0")
+    manifest.write(data, manifest.to_csv(manifest.read(data)), renamed)
+    found = train.new_run("small_cnn", data, tmp_path / "r", Settings(), teacher=str(embedded))
+    sources = ["elsewhere (licence: CC0)", f"toy (licence: {info.licence})"]
+    assert seen.data_sets(found.config) == sources
 
 
 def test_targets_are_the_blend_of_label_and_teacher(toy_data, embedded, toy_run, tmp_path):

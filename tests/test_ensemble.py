@@ -1,6 +1,8 @@
 """The average of several runs."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from deepconnotation import embed, ensemble, evaluate, heatmap, run, train
+from deepconnotation import embed, ensemble, evaluate, heatmap, run, seen, train
 from deepconnotation.answer import answers_of, outputs
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
@@ -108,8 +110,11 @@ def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data
 
 def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, tmp_path):
     first, other = members
+    info = replace(manifest.read_info(toy_data), name="elsewhere", licence="CC0")
+    shutil.copytree(toy_data, tmp_path / "elsewhere")
+    manifest.write(tmp_path / "elsewhere", manifest.to_csv(manifest.read(toy_data)), info)
     settings = Settings(**SETTINGS, seed=3)
-    train.start("small_cnn", toy_data, tmp_path / "on", settings, str(first.path))
+    train.start("small_cnn", tmp_path / "elsewhere", tmp_path / "on", settings, str(first.path))
     on = run.load(tmp_path / "on")
     ensemble.main([str(first.path), str(on.path), "--soup", "--run", str(tmp_path / "soup")])
     found = run.load(tmp_path / "soup")
@@ -123,9 +128,14 @@ def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, tmp_p
     table = pd.read_csv(found.path / "predictions.csv")
     figures = json.loads((found.path / "metrics.json").read_text())
     assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
-    told = f"the mean of the weights of {first.path}, {on.path}"
-    assert all(told in (found.path / name).read_text() for name in ("report.html", "card.md"))
+    sources = [f"toy (licence: {first.config['data']['licence']})", "elsewhere (licence: CC0)"]
+    for name in ("report.html", "card.md"):
+        words = (found.path / name).read_text()
+        assert f"the mean of the weights of {first.path}, {on.path}" in words
+        assert ", ".join(sources) in words
     train.start("small_cnn", toy_data, tmp_path / "from", Settings(**SETTINGS), str(found.path))
+    assert seen.data_sets(run.load(tmp_path / "from").config) == sources
+    assert seen.data_sets(on.config) == sources[::-1]
     with pytest.raises(UserError, match="resnet18 has other layers than .*small_cnn"):
         ensemble.ensemble([first, other], tmp_path / "no", as_soup=True)
     assert not (tmp_path / "no").exists()
