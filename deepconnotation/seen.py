@@ -86,11 +86,11 @@ def data_sets(config: dict) -> list[str]:
     """
     if "learned_from" in config:  # the mean of several runs
         return config["learned_from"]
-    data, weights, teacher = config["data"], config["weights"], config["teacher"]
+    data = config["data"]
     found = [f"{data['name']} (licence: {data['licence']})"]
-    if weights:
+    if weights := config.get("weights"):
         found += weights.get("learned_from", [weights["data"]])
-    if teacher:
+    if teacher := config.get("teacher"):
         found += teacher.get("learned_from", [])
     return list(dict.fromkeys(found))
 
