@@ -1,6 +1,6 @@
 """Every step of the job against what a user would pick instead, in one table.
 
-    make bench-env bench        (about 30 minutes on two cores)
+    make bench-env bench        (20 to 30 minutes on two cores)
 
 Both sides of a row run in turn in one go; figures are medians. Needs the real pictures at
 DEEPCONNOTATION_DATA and the peers' environments in .bench. Writes benchmarks/bench.md. DeepFace is
