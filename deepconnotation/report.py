@@ -308,7 +308,7 @@ def _data(config: dict, classes: list[str]) -> str:
     facts = [
         ["name", data["name"]], ["label set", config["emotion_set"]],
         ["split", data["split"]], ["licence", data["licence"]],
-        ["learned from, itself or through what it began from", ", ".join(data_sets(config))],
+        ["learned from", ", ".join(data_sets(config))],
         ["picture size", "{} x {} pixels{}".format(*config["input_shape"][:2],
                                                   ", grey" if data["grey"] else "")],
         ["manifest", f"sha256 {data['fingerprint'][:16]}"],
