@@ -26,7 +26,7 @@ from deepconnotation.console import (
     run_command,
     write_atomic,
 )
-from deepconnotation.models.registry import ARCHITECTURES, check_imagenet, pretrained
+from deepconnotation.models.registry import ARCHITECTURES, check_imagenet, learned_from, pretrained
 from deepconnotation.settings import CLASSIFIER_WIDTHS, PRECISIONS, widths
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def embed(
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),
         "images": len(ids), "units": model.output_shape[-1], "weights": _digest(model),
-        "encoder": _described(backbone, weights), "precision": precision, "layer": layer,
-        "learned_from": _learned_from(backbone),
+        "encoder": _described(trained, backbone, weights), "precision": precision, "layer": layer,
+        "learned_from": seen.data_sets(trained.config) if trained else learned_from(backbone),
     }  # fmt: skip
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
     done = _done(folder, config)
@@ -188,17 +188,10 @@ def _run(backbone: str) -> "Run | None":
     return run.load(backbone) if (Path(backbone) / "run.json").exists() else None
 
 
-def _described(backbone: str, weights: str) -> str:
-    if found := _run(backbone):
-        return f"{found.config['arch']} trained on {found.config['data']['name']} ({backbone})"
+def _described(trained: "Run | None", backbone: str, weights: str) -> str:
+    if trained:
+        return f"{trained.config['arch']} trained on {trained.config['data']['name']} ({backbone})"
     return f"{backbone} with the weights of {weights}"
-
-
-def _learned_from(backbone: str) -> list[str]:
-    from deepconnotation import seen
-
-    found = _run(backbone)
-    return seen.data_sets(found.config) if found else [seen.IMAGENET]
 
 
 def _ids(parts: list) -> "pd.DataFrame":

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from deepconnotation.run import Run
 
 FILE = "seen.npy"
-IMAGENET = "ImageNet (ILSVRC 2012)"
 NOTHING = np.zeros(0, np.uint64)
 
 

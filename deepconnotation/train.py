@@ -27,6 +27,7 @@ from deepconnotation.models.registry import (
     ARCHITECTURES,
     build,
     check_imagenet,
+    learned_from,
     load_imagenet,
     options,
     resolve,
@@ -213,8 +214,9 @@ def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarra
     if folder == IMAGENET or Path(folder).is_file():
         check_imagenet(arch)
         digest = None if folder == IMAGENET else run.file_sha256(Path(folder))
-        said = {"run": folder, "data": seen.IMAGENET, "fingerprint": digest, "folded": False,
-                "learned_from": [seen.IMAGENET]}  # fmt: skip
+        sources = learned_from(arch)
+        said = {"run": folder, "data": sources[0], "fingerprint": digest, "folded": False,
+                "learned_from": sources}  # fmt: skip
         return said, seen.NOTHING
     source = run.load(folder)
     known = seen.of(source)

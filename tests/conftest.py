@@ -2,14 +2,16 @@
 
 import gc
 import os
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deepconnotation.data import prepare
+from deepconnotation.data import manifest, prepare
 from deepconnotation.data.sources import toy
 from deepconnotation.emotions import FI
 
@@ -49,6 +51,15 @@ def toy_data(toy_source, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("toy") / "data"
     prepare.prepare(toy_source, out, 16, fractions="60/20/20", workers=1)
     return out
+
+
+@pytest.fixture
+def elsewhere(toy_data, tmp_path) -> Path:
+    """The same pictures as a data set of another name, with the licence CC0."""
+    data = shutil.copytree(toy_data, tmp_path / "elsewhere")
+    info = replace(manifest.read_info(data), name="elsewhere", licence="CC0")
+    manifest.write(data, manifest.to_csv(manifest.read(data)), info)
+    return data
 
 
 @pytest.fixture(scope="session")

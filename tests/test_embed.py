@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -172,13 +171,11 @@ def test_what_does_not_fit_is_refused(embedded, toy_run, toy_source, toy_data, t
     assert not (tmp_path / "r").exists()
 
 
-def test_what_a_teacher_learned_from_is_told(toy_data, embedded, tmp_path):
-    data = shutil.copytree(toy_data, tmp_path / "elsewhere")
-    info = manifest.read_info(data)
-    renamed = replace(info, name="elsewhere", licence="CC0")
-    manifest.write(data, manifest.to_csv(manifest.read(data)), renamed)
-    found = train.new_run("small_cnn", data, tmp_path / "r", Settings(), teacher=str(embedded))
-    sources = ["elsewhere (licence: CC0)", f"toy (licence: {info.licence})"]
+def test_what_a_teacher_learned_from_is_told(toy_run, embedded, elsewhere, tmp_path):
+    teacher = str(embedded)
+    found = train.new_run("small_cnn", elsewhere, tmp_path / "r", Settings(), teacher=teacher)
+    licence = toy_run.config["data"]["licence"]
+    sources = ["elsewhere (licence: CC0)", f"toy (licence: {licence})"]
     assert seen.data_sets(found.config) == sources
 
 

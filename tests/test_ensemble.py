@@ -1,8 +1,6 @@
 """The average of several runs."""
 
 import json
-import shutil
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -108,13 +106,10 @@ def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data
                        atol=1e-5)  # fmt: skip
 
 
-def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, tmp_path):
+def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, elsewhere, tmp_path):
     first, other = members
-    info = replace(manifest.read_info(toy_data), name="elsewhere", licence="CC0")
-    shutil.copytree(toy_data, tmp_path / "elsewhere")
-    manifest.write(tmp_path / "elsewhere", manifest.to_csv(manifest.read(toy_data)), info)
     settings = Settings(**SETTINGS, seed=3)
-    train.start("small_cnn", tmp_path / "elsewhere", tmp_path / "on", settings, str(first.path))
+    train.start("small_cnn", elsewhere, tmp_path / "on", settings, str(first.path))
     on = run.load(tmp_path / "on")
     ensemble.main([str(first.path), str(on.path), "--soup", "--run", str(tmp_path / "soup")])
     found = run.load(tmp_path / "soup")

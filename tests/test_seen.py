@@ -55,6 +55,17 @@ def test_weights_are_refused_for_what_the_start_of_their_start_has_seen(toy_data
     train.new_run("small_cnn", toy_data, tmp_path / "c", SETTINGS, str(tmp_path / "b"))
 
 
+@pytest.mark.parametrize(("arch", "sources"), [
+    ("mobilenet_v2", ["ImageNet (ILSVRC 2012)"]),
+    ("show_and_tell", ["MSCOCO (captions)", "ImageNet (ILSVRC 2012)"]),
+])  # fmt: skip
+def test_what_weights_from_elsewhere_learned_from_is_told(arch, sources, toy_data, tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"read when training starts")
+    found = train.new_run(arch, toy_data, tmp_path / "r", SETTINGS, str(file))
+    assert seen.data_sets(found.config)[1:] == sources
+
+
 def test_evaluation_elsewhere_leaves_out_what_was_seen(toy_run, again, tmp_path, capsys):
     shutil.copytree(toy_run.path, tmp_path / "run")
     found = run.load(tmp_path / "run")
