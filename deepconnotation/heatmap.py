@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 from deepconnotation.answer import Answer
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
-from deepconnotation.models.inputs import for_size
 
 SMALLEST = 4  # sides of the maps that Grad-CAM looks at, where the net has such maps
 GRID, PATCH = 8, 0.25  # places a side, and the patch's share of it, of occlusion
@@ -39,8 +38,7 @@ def grad_cam(model: keras.Model) -> Maps:
     """
     members = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     if members:
-        return _mean_of([(grad_cam(_at(member, size)), size)
-                         for member in members for size in _sizes(model, member)])  # fmt: skip
+        return _mean_of([(grad_cam(member), member.input_shape[1:3]) for member in members])
     inner = keras.Model(model.input, [_maps_of(model).output, model.outputs[0]])
 
     signature = [tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec((None,), tf.int32)]
@@ -62,19 +60,6 @@ def grad_cam(model: keras.Model) -> Maps:
         return found / np.maximum(found.max(axis=(1, 2), keepdims=True), 1e-12)
 
     return of
-
-
-def _sizes(model: keras.Model, member: keras.Model) -> list[tuple[int, int]]:
-    """Return the sizes of pictures that an ensemble shows a member."""
-    if None not in member.input_shape[1:]:
-        return [member.input_shape[1:3]]
-    return [(layer.height, layer.width) for layer in model.layers
-            if layer.name.startswith(f"{member.name}_size")]  # fmt: skip
-
-
-def _at(member: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """Return a member for pictures of one size, so that the sizes of its maps are known."""
-    return for_size(member, *size) if None in member.input_shape[1:] else member
 
 
 def _mean_of(members: list[tuple[Maps, tuple[int, int]]]) -> Maps:

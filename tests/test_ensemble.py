@@ -106,43 +106,6 @@ def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data
                        atol=1e-5)  # fmt: skip
 
 
-def test_a_run_at_several_sizes_has_its_weights_once(members, toy_data, tmp_path):
-    single = members[1]
-    names = [f"{single.path}@24", f"{single.path}/@16", str(members[0].path)]
-    ensemble.main([*names, "--run", str(tmp_path / "sizes")])
-    found = run.load(tmp_path / "sizes")
-    assert found.model.count_params() == sum(m.model.count_params() for m in members)
-    assert found.size == single.size == (16, 16)
-    larger = registry.build("resnet18", (24, 24, 3), 8, width=4)
-    larger.set_weights(single.model.get_weights())
-    images = np.asarray(pipeline.load(toy_data, "test").images)
-    views = [(larger, tf.image.resize(images, (24, 24)), single.temperature),
-             (single.model, images, single.temperature),
-             (members[0].model, images, members[0].temperature)]  # fmt: skip
-    p = np.mean([softmax(net.predict(x, verbose=0) / t, axis=1) for net, x, t in views], axis=0)
-    expected = softmax(np.log(p) / found.temperature, axis=1)
-    assert np.allclose(probabilities(found.path), expected, atol=2e-6)
-    maps = [heatmap.grad_cam(net)(x, [3] * len(images)) for net, x, _ in views]
-    maps = [tf.image.resize(each[..., None], (16, 16))[..., 0] for each in maps]
-    assert np.allclose(heatmap.grad_cam(found.model)(images, [3] * len(images)),
-                       np.mean(maps, axis=0), atol=1e-5)  # fmt: skip
-    assert f"the mean of {single.path}@24, {single.path}@16, " in (
-        found.path / "card.md"
-    ).read_text()
-
-
-def test_sizes_are_refused_where_they_cannot_be(members, tmp_path):
-    dense, single = (str(m.path) for m in members)
-    for arguments, match in (
-        ([f"{dense}@24", single], "small_cnn works on pictures of its own size only"),
-        ([f"{single}@24", single, "--soup"], "leave @SIDE out"),
-        ([f"{single}@0", single], "@0"),
-    ):
-        with pytest.raises(UserError, match=match):
-            ensemble.main([*arguments, "--run", str(tmp_path / "no")])
-    assert not (tmp_path / "no").exists()
-
-
 def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, elsewhere, tmp_path):
     first, other = members
     settings = Settings(**SETTINGS, seed=3)

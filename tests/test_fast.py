@@ -82,9 +82,8 @@ def test_valence_and_arousal_follow_the_classes(tmp_path):
     assert np.allclose(np.exp(log_p), 1 / (1 + np.exp(-logits)), atol=1e-5)
 
 
-@pytest.mark.parametrize("sides", [None, (24, 16)], ids=["their own size", "two sizes"])
-def test_an_ensemble_has_one_too(half_run, toy_run, toy_data, tmp_path, sides):
-    both = ensemble.ensemble([half_run, toy_run], tmp_path / "both", sides=sides)
+def test_an_ensemble_has_one_too(half_run, toy_run, toy_data, tmp_path):
+    both = ensemble.ensemble([half_run, toy_run], tmp_path / "both")
     part = pipeline.load(toy_data, "test")
     litert.write(both)
     log_p, _ = fast.answers(both)(np.asarray(part.images))

@@ -31,15 +31,3 @@ def divided(x, faithful: bool):
 def penalty(l2: float) -> keras.regularizers.Regularizer | None:
     """Return the L2 penalty on a kernel; None where its weight is 0."""
     return keras.regularizers.L2(l2) if l2 else None
-
-
-def for_size(model: keras.Model, height: int | None, width: int | None) -> keras.Model:
-    """Return a copy of a net for pictures of another size, or None of any, with the same weights.
-
-    Raises:
-        ValueError: when the net works on pictures of its own size only.
-    """
-    pixels = keras.Input((height, width, 3), name="image")
-    copy = keras.models.clone_model(model, input_tensors=pixels)
-    copy.set_weights(model.get_weights())
-    return copy
