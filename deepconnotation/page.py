@@ -40,6 +40,8 @@ pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
 .strip div { display: flex; gap: 4px; }
 .strip img { width: clamp(90px, 24vw, 150px); }
 .strip figcaption { width: 0; min-width: 100%; }
+@media (max-width: 30rem) { body { padding: .6rem; } table { font-size: 13px; }
+                            th, td { padding: .25rem .3rem; } }
 @media print { body { max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
 """
 

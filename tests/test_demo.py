@@ -141,6 +141,15 @@ def test_the_card_and_the_note_are_there(page):
     page.get_by_text("Intended use").wait_for()
 
 
+def test_a_phone_shows_a_reports_figures_beside_the_majority(browser, toy_run):
+    phone = browser.new_page(viewport={"width": 390, "height": 900})
+    phone.goto((toy_run.path / "report.html").resolve().as_uri())
+    for heading in ("Figures", "Per class"):
+        box = phone.locator(f"h2:text-is('{heading}') + .wide")
+        assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0, heading
+    phone.close()
+
+
 def test_only_this_machine_is_let_in(address):
     with urllib.request.urlopen(address) as answer:
         assert answer.status == 200
