@@ -1,4 +1,4 @@
-"""The page, used as a person would in a real browser that may talk to this machine alone."""
+"""Pages in a real browser: the demo's, which may talk to this machine alone, and the report."""
 
 import csv
 import os

@@ -40,9 +40,9 @@ SMALLEST = {"vgg": 46, "inception_v3": 75, **dict.fromkeys(
 )}  # fmt: skip
 #: Modules with a `load_imagenet(model, weights)`.
 PRETRAINED = ("efficientnet_lite", "transfer", "show_and_tell")
-IMAGENET = "ImageNet (ILSVRC 2012)"
+ILSVRC = "ImageNet (ILSVRC 2012)"
 #: What weights from elsewhere have learned from, the last first, where it is not ImageNet alone.
-LEARNED_FROM = {"show_and_tell": ("MSCOCO (captions)", IMAGENET)}
+LEARNED_FROM = {"show_and_tell": ("MSCOCO (captions)", ILSVRC)}
 #: A short name for the smallest of a family.
 SHORT = {"resnet": "resnet18"}
 
@@ -134,7 +134,7 @@ def pretrained() -> list[str]:
 
 def learned_from(arch: str) -> list[str]:
     """Return the data sets that an architecture's weights from elsewhere have learned from."""
-    return [*LEARNED_FROM.get(resolve(arch), (IMAGENET,))]
+    return [*LEARNED_FROM.get(resolve(arch), (ILSVRC,))]
 
 
 def check_imagenet(arch: str) -> None:
