@@ -5,24 +5,35 @@
 
 Looks at a frame every half second (--every) and writes OUT/emotions.csv, a row a frame with the
 probabilities smoothed over time, and OUT/emotions.png. Memory does not grow with the film. Ctrl-C
-keeps what came; given again, the command goes on where a file was left. Needs the extra [video].
+keeps what came; given again, the command goes on where it was left, a camera's time too. Needs the
+extra [video].
 """
 
 import argparse
 import csv
+import json
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, progress, run_command
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    progress,
+    reading,
+    run_command,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
 BATCH = 8  # frames answered at once
 POINTS = 2000  # of the plot, at most
+ASKED = "asked.json"
 Frame = tuple[float, "np.ndarray"]
 
 
@@ -65,26 +76,30 @@ def watch(
     Args:
         found: a run with a model.
         video: a file, or a camera's device.
-        table: CSV with time (seconds), label, confidence and p_CLASS, all of them smoothed.
+        table: CSV with time (seconds), label, confidence and p_CLASS, all of them smoothed; what
+            was asked is in asked.json beside it.
         every: seconds between frames.
         smooth: time constant of exponential smoothing, seconds; 0 for none.
         seconds: of the video to look at; None for all.
 
     Raises:
-        UserError: when the file is no video, or the table belongs to another run.
+        UserError: when the file is no video, or the table is of another run, video or setting.
     """
     import numpy as np
 
     from deepconnotation.predict import answering
 
     fields = ["time", "label", "confidence", *(f"p_{c}" for c in found.classes)]
-    start, p = _left(table, fields)
+    asked = {"run": run.file_sha256(found.path / "model.keras"),
+             "video": str(Path(video).resolve()), "--every": every, "--smooth": smooth}  # fmt: skip
+    start, p = _left(table, asked)
     answer = answering(found)
     decay = float(np.exp(-every / smooth)) if smooth else 0.0
     new = start is None
     frames = _frames(video, every, 0.0 if new else start + every, seconds, found.size)
     some = list(islice(frames, BATCH))  # before a file is made: it may be no video at all
     table.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(table.with_name(ASKED), json.dumps(asked, indent=2) + "\n")
     with open(table, "w" if new else "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
@@ -102,18 +117,27 @@ def watch(
                 some = list(islice(frames, BATCH))
 
 
-def _left(table: Path, fields: list[str]) -> tuple[float | None, "np.ndarray | None"]:
-    """Return time and probabilities of the last whole row of an earlier command."""
+def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:
+    """Return time and probabilities of the last whole row of an earlier command.
+
+    Raises:
+        UserError: when it asked something else.
+    """
     import numpy as np
 
     if not table.exists():
         return None, None
-    text = table.read_text("utf-8")
-    if text.partition("\n")[0].split(",") != fields:
-        raise UserError(f"{table} is of another run; choose another --out")
-    whole = text[: text.rfind("\n") + 1]  # a killed command may have left half a row
-    table.write_text(whole, "utf-8")
-    rows = list(csv.reader(whole.splitlines()))[1:]
+    path, earlier = table.with_name(ASKED), {}
+    if path.exists():
+        with reading(path, f"delete {table.parent}, or choose another --out"):
+            earlier = {**json.loads(path.read_text("utf-8"))}
+    for name, value in asked.items():
+        if earlier.get(name) != value:
+            raise UserError(f"{table} is of another {name}; choose another --out")
+    content = table.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]  # a killed command may have left half a row
+    os.truncate(table, len(whole))
+    rows = list(csv.reader(whole.decode("utf-8").splitlines()))[1:]
     if not rows:
         return None, None
     return float(rows[-1][0]), np.array([float(v) for v in rows[-1][3:]], np.float32)
@@ -139,12 +163,13 @@ def _frames(
             stream.thread_type = "AUTO"
             if start and not camera:
                 container.seek(int(start * av.time_base))  # to the key frame before
-            first, due = None, 0.0 if camera else start
+            zero, due = None if camera else 0.0, start
             for frame in container.decode(stream):
                 if frame.time is None:
                     continue
-                first = frame.time if first is None and camera else first or 0.0
-                time = frame.time - first
+                if zero is None:  # a camera's clock may begin anywhere
+                    zero = frame.time - start
+                time = frame.time - zero
                 if seconds is not None and time > seconds:
                     return
                 if time >= due - 1e-6:

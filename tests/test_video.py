@@ -90,10 +90,38 @@ def test_what_is_no_video_is_said(toy_run, short, tmp_path):
         assert done.returncode == 2 and message in done.stderr, done.stderr
         assert len(done.stderr.strip().splitlines()) <= 2
     assert not (tmp_path / "out").exists()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/emotions.csv").write_text("time,label\n")
+
+
+def test_another_films_table_is_left_as_it_is(toy_run, short, tmp_path):
+    table = tmp_path / "out/emotions.csv"
+    video.watch(toy_run, str(short), table, 0.5, 2.0, 3.0)
+    before = table.read_bytes()
+    other = film(tmp_path / "other.mp4", ["fear", "awe", "sadness"])
+    for words, what in (
+        ((str(other), table, 0.5, 2.0, None), "video"),
+        ((str(short), table, 1.0, 2.0, None), "--every"),
+        ((str(short), table, 0.5, 0.0, None), "--smooth"),
+    ):
+        with pytest.raises(UserError, match=f"emotions.csv is of another {what}; choose"):
+            video.watch(toy_run, *words)
+    (tmp_path / "out/asked.json").write_text("{")
+    with pytest.raises(UserError, match="asked.json"):
+        video.watch(toy_run, str(short), table, 0.5, 2.0, None)
+    (tmp_path / "out/asked.json").unlink()
     with pytest.raises(UserError, match="of another run"):
-        video.watch(toy_run, str(short), tmp_path / "other/emotions.csv", 0.5, 2.0, None)
+        video.watch(toy_run, str(short), table, 0.5, 2.0, None)
+    assert table.read_bytes() == before
+
+
+def test_a_cameras_time_goes_on(toy_run, short, tmp_path, monkeypatch):
+    """A film stands in for the camera: its clock, too, begins anew every time it is opened."""
+    table, opened = tmp_path / "emotions.csv", av.open
+    monkeypatch.setattr(av, "open", lambda camera, format: opened(str(short)))
+    video.watch(toy_run, "/dev/video0", table, 0.5, 2.0, 2.0)
+    video.watch(toy_run, "/dev/video0", table, 0.5, 2.0, 4.0)
+    assert [float(row["time"]) for row in rows_of(tmp_path)] == pytest.approx(
+        np.arange(0, 4.25, 0.5)
+    )
 
 
 @pytest.mark.slow
