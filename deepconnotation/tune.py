@@ -90,10 +90,11 @@ def main(arguments: list[str] | None = None) -> None:
     except ImportError:
         raise UserError("tune needs Optuna; pip install deepconnotation[tune]") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    out = Path(args.out)
+    out, data = Path(args.out), Path(args.data)
+    fingerprint = _fingerprint(space, data)
     out.mkdir(parents=True, exist_ok=True)
-    study = open_study(out, space, args.monitor, args.seed)
-    search(study, space, Path(args.data), out, args.monitor, args.trials, args.seed)
+    study = open_study(out, space, fingerprint, args.monitor, args.seed)
+    search(study, space, data, out, args.monitor, args.trials, args.seed)
 
     from deepconnotation import tune_page
 
@@ -153,7 +154,20 @@ def _values(value) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Study":
+def _fingerprint(space: Space, data: Path) -> str:
+    """Return what names the pictures, or their embeddings, that are searched on."""
+    from deepconnotation import embeddings
+    from deepconnotation.data import manifest
+
+    if space.arch:
+        return manifest.fingerprint(data)
+    config = embeddings.load(data)[2]
+    return f"{config['fingerprint']}, embedded by {config['weights']}"
+
+
+def open_study(
+    out: Path, space: Space, fingerprint: str, monitor: str, seed: int
+) -> "optuna.Study":
     """Open OUT/study.db, or make it.
 
     Raises:
@@ -179,7 +193,8 @@ def open_study(out: Path, space: Space, monitor: str, seed: int) -> "optuna.Stud
         storage=storage, study_name="tune", direction=direction, load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )  # fmt: skip
-    about = {"arch": space.arch, "base": space.base, "search": space.search, "monitor": monitor}
+    about = {"arch": space.arch, "base": space.base, "search": space.search, "monitor": monitor,
+             "fingerprint": fingerprint}  # fmt: skip
     if study.user_attrs and study.user_attrs.get("about") != about:
         raise UserError(f"--out {out} holds another search; choose another folder")
     study.set_user_attr("about", about)

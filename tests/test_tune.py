@@ -67,6 +67,14 @@ def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, cap
     assert page.count("<img") == 4 and "the test figure will be somewhat worse" in page
     with pytest.raises(UserError, match="holds another search"):
         tune.main([*command, "4", "--monitor", "val_accuracy"])
+    other = tmp_path / "other"  # trials on other pictures must not stand beside these
+    other.mkdir()
+    (other / "manifest.csv").write_text((toy_data / "manifest.csv").read_text() + "\n")
+    with pytest.raises(UserError, match="holds another search"):
+        tune.main([space, "--data", str(other), "--out", str(out), "--trials", "4"])
+    with pytest.raises(UserError, match="nowhere/manifest.csv: no such file"):
+        tune.main([space, "--data", "nowhere", "--out", str(tmp_path / "new"), "--trials", "1"])
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_killed_search_goes_on(space, toy_data, tmp_path, monkeypatch):
@@ -141,4 +149,4 @@ def test_an_unknown_preset():
 def test_a_damaged_study_is_named(tmp_path):
     (tmp_path / "study.db").write_bytes(b"no database at all, " * 20)
     with pytest.raises(UserError, match="study.db: file is not a database; choose another --out"):
-        tune.open_study(tmp_path, tune.read_space("original-rate"), "val_loss", 0)
+        tune.open_study(tmp_path, tune.read_space("original-rate"), "0", "val_loss", 0)
