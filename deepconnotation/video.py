@@ -62,22 +62,19 @@ def main(arguments: list[str] | None = None) -> None:
         watch(found, args.video, table, args.every, args.smooth, args.seconds)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{table} keeps what came; the same command goes on") from None
-    finally:
-        if table.exists():
-            plot(table, found.classes)
     print(f"{table} and {table.with_suffix('.png')}")
 
 
 def watch(
     found: run.Run, video: str, table: Path, every: float, smooth: float, seconds: float | None
 ) -> None:
-    """Write a row a frame, behind those that are there.
+    """Write a row a frame, behind those that are there, and draw them all in the end.
 
     Args:
         found: a run with a model.
         video: a file, or a camera's device.
-        table: CSV with time (seconds), label, confidence and p_CLASS, all of them smoothed; what
-            was asked is in asked.json beside it.
+        table: CSV with time (seconds), label, confidence and p_CLASS, all of them smoothed; beside
+            it are the plot, and in asked.json what was asked.
         every: seconds between frames.
         smooth: time constant of exponential smoothing, seconds; 0 for none.
         seconds: of the video to look at; None for all.
@@ -90,21 +87,24 @@ def watch(
     from deepconnotation.predict import answering
 
     fields = ["time", "label", "confidence", *(f"p_{c}" for c in found.classes)]
+    answer = answering(found)
     asked = {"run": run.file_sha256(found.path / "model.keras"),
              "video": str(Path(video).resolve()), "--every": every, "--smooth": smooth}  # fmt: skip
     start, p = _left(table, asked)
-    answer = answering(found)
     decay = float(np.exp(-every / smooth)) if smooth else 0.0
     new = start is None
     frames = _frames(video, every, 0.0 if new else start + every, seconds, found.size)
     some = list(islice(frames, BATCH))  # before a file is made: it may be no video at all
     table.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(table.with_name(ASKED), json.dumps(asked, indent=2) + "\n")
-    with open(table, "w" if new else "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(fields)
-        with progress("frames", None) as advance:
+    try:
+        with (
+            open(table, "w" if new else "a", newline="", encoding="utf-8") as file,
+            progress("frames", None) as advance,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(fields)
             while some:
                 log_p, _ = answer(np.stack([pixels for _, pixels in some]))
                 for (time, _), now in zip(some, np.exp(log_p), strict=True):
@@ -115,6 +115,8 @@ def watch(
                 file.flush()
                 advance(len(some))
                 some = list(islice(frames, BATCH))
+    finally:  # what came is drawn, also when the film turns out to be damaged
+        plot(table, found.classes)
 
 
 def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:

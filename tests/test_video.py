@@ -111,6 +111,10 @@ def test_another_films_table_is_left_as_it_is(toy_run, short, tmp_path):
     with pytest.raises(UserError, match="of another run"):
         video.watch(toy_run, str(short), table, 0.5, 2.0, None)
     assert table.read_bytes() == before
+    table.write_text("time,label\n")  # not even of ours
+    done = command("video", toy_run.path, short, "--out", table.parent)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "of another run" in done.stderr and table.read_text() == "time,label\n"
 
 
 def test_a_cameras_time_goes_on(toy_run, short, tmp_path, monkeypatch):
