@@ -252,6 +252,19 @@ def test_rekognition_is_asked_once_a_picture_and_goes_on(folder, tmp_path, monke
         assert f"{which} emotion: accuracy {accuracy:.3f}, balanced {balanced:.3f}" in told
 
 
+def test_rekognitions_answer_for_another_picture_is_not_taken(folder, tmp_path, monkeypatch):
+    out, other = tmp_path / "answers.csv", tmp_path / "other"
+    (other / "anger").mkdir(parents=True)
+    Image.new("RGB", (96, 96), (0, 0, 90)).save(other / "anger/0.jpg")
+    with stubbed(monkeypatch, "rekognition") as stub:
+        stub.add_response("detect_faces", {"FaceDetails": []})
+        assert cloud.main(["rekognition", str(other), "--out", str(out), "--yes"]) == 0
+    kept = out.read_bytes()
+    with pytest.raises(UserError, match="another picture than .*test/anger/0.jpg; give another"):
+        cloud.main(["rekognition", str(folder), "--out", str(out), "--yes"])
+    assert out.read_bytes() == kept
+
+
 def test_every_emotion_of_rekognition_has_its_class():
     """Shared facts E."""
     assert set(faces.EMOTIONS) == {

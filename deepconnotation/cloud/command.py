@@ -129,7 +129,7 @@ def rekognition(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     names = faces.pictures(folder)
-    left = len(set(names) - set(faces.answered(out)))
+    left = len(set(names) - set(faces.answered(folder, out)))
     print(f"{len(names)} pictures, {left} not asked for yet: about ${left * faces.PRICE:.2f} at "
           "Rekognition's list price; the pictures leave this machine")  # fmt: skip
     if left and not args.yes:

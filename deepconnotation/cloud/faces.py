@@ -5,6 +5,7 @@ one (.599 on its pictures). The highest confidence stands beside it here.
 """
 
 import csv
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from deepconnotation.cloud.aws import refusals
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data.decode import Rejected, decode, is_clutter
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, UnknownLabel
+from deepconnotation.run import file_sha256
 
 #: Rekognition's word -> class (shared facts E); UNKNOWN is none
 EMOTIONS = {
@@ -24,7 +26,7 @@ EMOTIONS = {
 }  # fmt: skip
 PRICE = 0.001  # US dollars a picture, list price of DetectFaces for the first million a month
 LARGEST = 5_000_000  # bytes that DetectFaces takes
-COLUMNS = ("file", "status", "first", "highest", "faces", "confidences", "detail")
+COLUMNS = ("file", "sha256", "status", "first", "highest", "faces", "confidences", "detail")
 
 
 def pictures(folder: Path) -> list[str]:
@@ -40,15 +42,26 @@ def pictures(folder: Path) -> list[str]:
     return found
 
 
-def answered(out: Path) -> dict[str, dict]:
-    """Return the rows that an earlier call wrote, by file; a line cut off by a crash is no row."""
+def answered(folder: Path, out: Path) -> dict[str, dict]:
+    """Return the rows that an earlier call wrote, by file; a line cut off by a crash is no row.
+
+    Raises:
+        UserError: when the table is another command's, or has the answer for another picture of
+            a name that the folder has, too.
+    """
     if not out.is_file():
         return {}
     with open(out, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if rows and set(rows[0]) != set(COLUMNS):
         raise UserError(f"{out}: not a table of this command; give another --out")
-    return {row["file"]: row for row in rows if row["detail"] is not None}
+    rows = [row for row in rows if row["detail"] is not None]
+    for row in rows:
+        path = folder / row["file"]
+        if path.is_file() and row["sha256"] not in ("", file_sha256(path)):
+            raise UserError(f"{out} has the answer for another picture than {path}; give another "
+                            "--out")  # fmt: skip
+    return {row["file"]: row for row in rows}
 
 
 def ask(rekognition: Any, folder: Path, names: Iterable[str], out: Path) -> Iterator[dict]:
@@ -61,13 +74,15 @@ def ask(rekognition: Any, folder: Path, names: Iterable[str], out: Path) -> Iter
         out: CSV file to append to.
 
     Yields:
-        A row a picture: "file"; "status", which is "ok", "no_face" or "rejected"; "first" and
-        "highest", classes or ""; "faces"; "confidences", JSON of class -> 0 to 100; "detail".
+        A row a picture: "file"; "sha256", "" of a file that cannot be read; "status", which is
+        "ok", "no_face" or "rejected"; "first" and "highest", classes or ""; "faces";
+        "confidences", JSON of class -> 0 to 100; "detail".
 
     Raises:
-        UserError: when the service refuses; what was answered is kept.
+        UserError: when the service refuses, or the table is none of this folder's; what was
+            answered is kept.
     """
-    known, names = answered(out), list(names)
+    known, names = answered(folder, out), list(names)
     write_atomic(out, _as_csv(known.values()))  # without a line that a crash cut off
     with open(out, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -91,9 +106,10 @@ def _as_csv(rows: Iterable[dict]) -> str:
 
 
 def _row(rekognition: Any, path: Path) -> dict:
-    empty = dict.fromkeys(COLUMNS[2:], "")
+    empty = dict.fromkeys(COLUMNS[1:], "")
     try:
         data = path.read_bytes()
+        empty["sha256"] = hashlib.sha256(data).hexdigest()
         picture = decode(data)
     except (OSError, Rejected) as error:
         return empty | {"status": "rejected", "detail": str(error)}
