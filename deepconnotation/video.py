@@ -96,7 +96,8 @@ def watch(
     frames = _frames(video, every, 0.0 if new else start + every, seconds, found.size)
     some = list(islice(frames, BATCH))  # before a file is made: it may be no video at all
     table.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(table.with_name(ASKED), json.dumps(asked, indent=2) + "\n")
+    if new:
+        write_atomic(table.with_name(ASKED), json.dumps(asked, indent=2) + "\n")
     try:
         with (
             open(table, "w" if new else "a", newline="", encoding="utf-8") as file,

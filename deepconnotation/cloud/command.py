@@ -129,12 +129,13 @@ def rekognition(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     names = faces.pictures(folder)
-    left = len(set(names) - set(faces.answered(folder, out)))
+    known = faces.answered(folder, out)
+    left = len(set(names) - set(known))
     print(f"{len(names)} pictures, {left} not asked for yet: about ${left * faces.PRICE:.2f} at "
           "Rekognition's list price; the pictures leave this machine")  # fmt: skip
     if left and not args.yes:
         return _nothing_done()
-    rows = list(faces.ask(aws.client("rekognition", args.region), folder, names, out))
+    rows = list(faces.ask(aws.client("rekognition", args.region), folder, names, known, out))
     print("\n".join(faces.summary(rows)))
     return 0
 

@@ -64,13 +64,16 @@ def answered(folder: Path, out: Path) -> dict[str, dict]:
     return {row["file"]: row for row in rows}
 
 
-def ask(rekognition: Any, folder: Path, names: Iterable[str], out: Path) -> Iterator[dict]:
+def ask(
+    rekognition: Any, folder: Path, names: list[str], known: dict[str, dict], out: Path
+) -> Iterator[dict]:
     """Ask for pictures that have no row yet; every answer is written before the next is asked.
 
     Args:
         rekognition: a client.
         folder: of the pictures.
         names: relative to it.
+        known: of `answered`.
         out: CSV file to append to.
 
     Yields:
@@ -79,10 +82,8 @@ def ask(rekognition: Any, folder: Path, names: Iterable[str], out: Path) -> Iter
         "confidences", JSON of class -> 0 to 100; "detail".
 
     Raises:
-        UserError: when the service refuses, or the table is none of this folder's; what was
-            answered is kept.
+        UserError: when the service refuses; what was answered is kept.
     """
-    known, names = answered(folder, out), list(names)
     write_atomic(out, _as_csv(known.values()))  # without a line that a crash cut off
     with open(out, "a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
