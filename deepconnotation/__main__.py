@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "show where in pictures a run finds its reasons",
     "embed": "turn pictures into embeddings, and probe them linearly",
     "ensemble": "average the answers or weights of several runs",
+    "pseudo": "add another data set's pictures for training, labelled by runs",
     "tune": "search for settings",
     "export": "write a run for other programs",
     "video": "follow the emotion of a video or a camera over time",

@@ -127,27 +127,29 @@ def check(members: list[run.Run]) -> None:
             seen.refuse(str(member.path), seen.of(member), first.config["data"]["path"])
 
 
-def average(models: list, temperatures: list[float]):
+def average(models: list, temperatures: list[float], size: tuple[int, int] | None = None):
     """Return a model of the logarithms of the models' mean probabilities.
 
     Args:
-        models: from pictures (batch, H, W, 3) to logits (batch, classes). The new one takes
-            pictures of the first one's size and makes them as large as each of the others needs.
-            Where all of them tell valence and arousal, so does the new one: the mean.
+        models: from pictures (batch, H, W, 3) to logits (batch, classes). Where all of them tell
+            valence and arousal, so does the new one: the mean.
         temperatures: that the members' logits are divided by.
+        size: height and width of the pictures that the new one takes, and makes as large as each
+            member needs; None is the first one's.
     """
     from deepconnotation.backend import keras
 
     layers = keras.layers
-    inputs = keras.Input(models[0].input_shape[1:], name="image")
+    size = size or models[0].input_shape[1:3]
+    inputs = keras.Input((*size, 3), name="image")
     answers, told = [], []
     for number, (model, temperature) in enumerate(zip(models, temperatures, strict=True), start=1):
         model.name = f"member{number}"
         softmax = layers.Softmax(dtype="float32", name=f"member{number}_probabilities")
         x = inputs
-        if model.input_shape != models[0].input_shape:
-            size = model.input_shape[1:3]
-            x = layers.Resizing(*size, dtype="float32", name=f"member{number}_size")(inputs)
+        own = model.input_shape[1:3]
+        if own != size:
+            x = layers.Resizing(*own, dtype="float32", name=f"member{number}_size")(inputs)
         logits, *affect = keras.tree.flatten(model(x))
         answers.append(softmax(logits / temperature))
         told += affect

@@ -41,9 +41,11 @@ def write(folder: Path, *parts: np.ndarray) -> None:
 
 
 def learned(dataset: str | Path) -> np.ndarray:
-    """Return uint64 (pictures,): those that a data set has for training."""
+    """Return uint64 (pictures,): those that a data set has for training, and those that the runs
+    which labelled some of them have seen."""
     table = manifest.read(dataset)
-    return digests(table.loc[(table["split"] == "train") & (table["sha256"] != ""), "sha256"])
+    own = digests(table.loc[(table["split"] == "train") & (table["sha256"] != ""), "sha256"])
+    return np.concatenate([own, read(Path(dataset))])
 
 
 def of(found: "Run") -> np.ndarray:

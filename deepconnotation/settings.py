@@ -57,8 +57,9 @@ class Settings:
     rand_augment: float = _(0.0, "strength of RandAugment (Cubuk et al. 2020), 0 to 1; 0 is off")
     mixup: float = _(0.0, "alpha of mixup; 0 is off")
     cutmix: float = _(0.0, "alpha of CutMix; 0 is off")
-    distributions: bool = _(False, "learn the shares of viewers who chose each class, where the "
-                                   "data tell them, instead of the label")  # fmt: skip
+    distributions: bool = _(False, "learn the shares of viewers who chose each class, or a run's "
+                                   "answer (pseudo), where the data tell them, instead of the "
+                                   "label")  # fmt: skip
     multi_label: bool = _(False, "several labels a picture: every class that somebody chose, with "
                                  "thresholds from the dev split")  # fmt: skip
     votes: bool = _(False, "weigh a picture by the share of voters who agreed with its label")

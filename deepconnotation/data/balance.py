@@ -161,8 +161,9 @@ def resample(
     if out.exists():
         raise UserError(f"{out} exists already; choose another --out")
     table, info = manifest.read(dataset), manifest.read_info(dataset)
-    if manifest.copies(table).any():
-        raise UserError(f"{dataset} holds copies already; balance the data set that it came from")
+    if manifest.bound_to_training(table).any():
+        raise UserError(f"{dataset} holds copies already, or pictures that a run labelled; balance "
+                        "the data set that it came from")  # fmt: skip
     table = table.assign(derived_from="")
     rng = np.random.default_rng(seed)
     partial = out.with_name(f"{out.name}.part")
@@ -170,9 +171,10 @@ def resample(
     kept, dropped = _downsample(table, info.classes, down_to, rng)
     plan = _upsample(kept, info.classes, up_to, rng)
     try:
-        link(dataset, partial, kept["file"])
+        link(dataset, partial, kept["file"], kept["file"])
         copies = _make(dataset, partial, kept, plan, synthesise, rng)
-        _write_rejected(dataset, partial, dropped)
+        why = ("downsampled", "its class has enough training pictures")
+        write_rejected(dataset, partial, [(source, *why) for source in dropped["source"]])
         originals = kept["id"].isin(plan["id"]) & (kept["group"] == "")
         kept["group"] = kept["group"].mask(originals, kept["id"])
         whole = pd.concat([kept, copies], ignore_index=True) if len(copies) else kept
@@ -220,15 +222,22 @@ def _upsample(
     return table.loc[rows]
 
 
-def link(dataset: Path, out: Path, files: Sequence[str]) -> None:
-    """Put files of a data set into another folder, without a copy where the disk allows it."""
-    for folder in {os.path.dirname(f) for f in files}:
+def link(dataset: Path, out: Path, files: Sequence[str], names: Sequence[str]) -> None:
+    """Put files of a data set into another folder, without a copy where the disk allows it.
+
+    Args:
+        dataset: the data set's folder.
+        out: the other one.
+        files: in the first.
+        names: of each in the other.
+    """
+    for folder in {os.path.dirname(name) for name in names}:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    for file in files:
+    for file, name in zip(files, names, strict=True):
         try:
-            os.link(dataset / file, out / file)
+            os.link(dataset / file, out / name)
         except OSError:  # another disk, or a file system without links
-            shutil.copyfile(dataset / file, out / file)
+            shutil.copyfile(dataset / file, out / name)
 
 
 def _make(
@@ -266,13 +275,19 @@ def altered(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def _write_rejected(dataset: Path, out: Path, dropped: pd.DataFrame) -> None:
+def write_rejected(dataset: Path, out: Path, dropped: Sequence[tuple[str, str, str]]) -> None:
+    """Write a data set's rejected.csv into another folder, with more rows.
+
+    Args:
+        dataset: the data set's folder.
+        out: the other one.
+        dropped: source, reason and detail of each row.
+    """
     path = dataset / "rejected.csv"
     text = path.read_text("utf-8") if path.exists() else "source,reason,detail\n"
     width = len(text.partition("\n")[0].split(","))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    for source in dropped["source"]:
-        writer.writerow([source, "downsampled", "its class has enough training pictures",
-                         *[""] * (width - 3)])  # fmt: skip
+    for row in dropped:
+        writer.writerow([*row, *[""] * (width - len(row))])
     (out / "rejected.csv").write_text(text + stream.getvalue(), "utf-8")

@@ -106,6 +106,13 @@ def copies(table: pd.DataFrame) -> pd.Series:
     return table.get("derived_from", pd.Series("", table.index)) != ""
 
 
+def bound_to_training(table: pd.DataFrame) -> pd.Series:
+    """Return bool (rows,): pictures that nobody may be tested on, copies and those that a run has
+    labelled, see `pseudo`."""
+    answered = table.get("answered_by", pd.Series("", table.index)) != ""
+    return copies(table) | answered
+
+
 def _check_rows(table: pd.DataFrame, info: DatasetInfo, path: Path) -> None:
     def complain(bad: pd.Series, what: str) -> None:
         if bad.any():

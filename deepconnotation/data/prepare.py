@@ -163,10 +163,11 @@ def resplit(
             are left out.
 
     Raises:
-        UserError: when it holds copies, which must not leave the training split.
+        UserError: when it holds pictures that must not leave the training split.
     """
-    if manifest.copies(table).any():
-        raise UserError(f"{dataset} holds copies; split the data set that it came from")
+    if manifest.bound_to_training(table).any():
+        raise UserError(f"{dataset} holds copies, or pictures that a run labelled; split the data "
+                        "set that it came from")  # fmt: skip
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
     def thumbnails_of(rows: np.ndarray) -> Iterator[Image.Image]:

@@ -131,7 +131,7 @@ def _derive(dataset: Path, out: Path, change: Change) -> None:
     table, info = manifest.read(dataset), manifest.read_info(dataset)
     partial = out.with_name(f"{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    link(dataset, partial, table["file"])
+    link(dataset, partial, table["file"], table["file"])
     tables, words = change(table, partial)
     text = manifest.to_csv(pd.concat(tables, ignore_index=True))
     manifest.write(partial, text, replace(info, split=f"{info.split}; {words}"))

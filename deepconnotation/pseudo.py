@@ -1,0 +1,247 @@
+r"""Learn from another data set's pictures too: runs answer them, and their answers are the labels.
+
+    python -m deepconnotation.pseudo snapshots/a snapshots/b --data data/faces --more data/fer \
+        --out data/both
+    python -m deepconnotation.train --data data/both --distributions --run snapshots/student
+
+Pseudo-labels (Lee 2013; Xie et al. 2020, "Self-training with noisy student", arXiv:1911.04252). The
+new data set has the dev and test pictures of --data and no others; the training pictures of --more
+that are nearly equal to one of these, or show the same person, are left out. Where --more has the
+same classes, its own labels are heard as a second opinion. What --data has for training keeps its
+labels, and its targets are half the label and half the answer.
+"""
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepconnotation import run
+from deepconnotation.console import UserError, argument_parser, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+
+HELD_OUT = ("dev", "test")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argument_parser(__doc__, prog="python -m deepconnotation.pseudo")
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", help="run folders; the mean of their answers counts")
+    add("--data", metavar="DATASET", required=True, help="data set that the runs' classes are of")
+    add("--more", metavar="DATASET", required=True, help="data set whose training pictures are "
+        "added, prepared at the same size")  # fmt: skip
+    add("--out", metavar="DIR", required=True, help="folder of the new data set")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    from deepconnotation.data import prepare
+
+    runs = [run.load(folder) for folder in args.runs]
+    label(runs, Path(args.data), Path(args.more), Path(args.out))
+    print(prepare.summary(args.out))
+    print("learn the answers with: train --distributions")
+
+
+def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None:
+    """Write a data set with the training pictures of another one, labelled by runs.
+
+    Args:
+        runs: of the classes of `dataset`; the mean of their answers counts.
+        dataset: a prepared data set; its dev and test splits are those of the new one.
+        more: another one, of the same size.
+        out: folder of the new one, whose training pictures have columns share_CLASS, see
+            `train --distributions`, and whose seen.npy holds what the runs have learned from.
+
+    Raises:
+        UserError: when `out` is there already, or runs or data sets do not fit each other.
+    """
+    import pandas as pd
+
+    from deepconnotation import seen
+    from deepconnotation.data import balance, manifest
+
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another --out")
+    info, theirs = manifest.read_info(dataset), manifest.read_info(more)
+    check(runs, dataset, more)
+    table, others = manifest.read(dataset), manifest.read(more)
+    others, rejected = apart(table, others[others["split"] == "train"], dataset, more)
+    own = _answers(runs, dataset, info.classes)
+    told = _answers(runs, more, info.classes).loc[others["id"]]
+    if set(theirs.classes) == set(info.classes):
+        labels = others["label"].map(info.classes.index).to_numpy()
+        told[:] = second_opinion(told.to_numpy(), labels)
+    added = _rows(others, told, theirs.name, ", ".join(str(r.path) for r in runs))
+    whole = pd.concat([table, added], ignore_index=True)
+    whole = whole[[*table.columns, "answered_by"]].fillna("")
+    right = pd.get_dummies(table.set_index("id")["label"]).reindex(columns=info.classes)
+    shares = pd.concat([(own + right.fillna(0).loc[own.index]) / 2, told.set_index(added["id"])])
+    whole = _with_shares(whole, shares)
+    partial = out.with_name(f"{out.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        balance.link(dataset, partial, table["file"], table["file"])
+        balance.link(more, partial, others["file"], added["file"])
+        balance.write_rejected(dataset, partial, rejected)
+        seen.write(partial, *(seen.of(each) for each in runs))
+        manifest.write(partial, manifest.to_csv(whole), _described(info, theirs, runs))
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check(runs: Sequence[run.Run], dataset: Path, more: Path) -> None:
+    """Refuse runs that tell something else than a data set's classes or know what it keeps for dev
+    or test, and data sets that do not go together.
+
+    Raises:
+        UserError: saying which.
+    """
+    from deepconnotation import seen
+    from deepconnotation.data import manifest
+
+    info, theirs = manifest.read_info(dataset), manifest.read_info(more)
+    shapes = [(each.height, each.width, each.grey) for each in (info, theirs)]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"--more {more} has pictures of another size or colour than {dataset}; "
+                        "prepare it with the same --size and --grey")  # fmt: skip
+    for path in (dataset, more):
+        if manifest.bound_to_training(manifest.read(path)).any():
+            raise UserError(f"{path} holds copies, or pictures that a run labelled; give the data "
+                            "set that it came from")  # fmt: skip
+    for found in runs:
+        if found.classes != list(info.classes) or found.multi_label:
+            raise UserError(f"{found.path} does not tell one of the classes of {dataset}, "
+                            f"{', '.join(info.classes)}")  # fmt: skip
+        seen.refuse(str(found.path), seen.of(found), dataset)
+
+
+def apart(
+    table: "pd.DataFrame", others: "pd.DataFrame", dataset: Path, more: Path
+) -> "tuple[pd.DataFrame, list[tuple[str, str, str]]]":
+    """Leave out what must not stand beside a data set's dev and test pictures.
+
+    Args:
+        table: the data set's manifest.
+        others: rows of another one's.
+        dataset: the data set's folder.
+        more: the other one's.
+
+    Returns:
+        The rows that stay, and source, reason and detail of each that does not.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from deepconnotation.data import duplicates, prepare
+
+    held_out = table[table["split"].isin(HELD_OUT)]
+    both = pd.concat([held_out, others], ignore_index=True)
+    hashes = np.array([int(h, 16) for h in both["phash"]], np.uint64)
+    sides = ["held out"] * len(held_out) + ["added"] * len(others)
+    folders = [dataset] * len(held_out) + [more] * len(others)
+
+    def thumbnails_of(rows: "np.ndarray") -> "Iterator[Image.Image]":
+        return (prepare.read_thumbnail(f"{folders[i]}/{both['file'][i]}") for i in rows)
+
+    pairs = duplicates.near_pairs(hashes, sides, thumbnails_of)
+    near = np.isin(np.arange(len(both)), pairs[:, 1])[len(held_out) :]
+    people = set(held_out["group"]) - {""}
+    known = others["group"].isin(people).to_numpy()
+    rejected = [
+        (source, "near_held_out", "nearly equal to a picture of dev or test") if close
+        else (source, "group_held_out", "of a group that is in dev or test")
+        for source, close in zip(others["source"][near | known], near[near | known], strict=True)
+    ]  # fmt: skip
+    return others[~(near | known)].reset_index(drop=True), rejected
+
+
+def second_opinion(probabilities: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":
+    """Return answers that have heard another data set's labels of the same pictures.
+
+        p(class | picture, label) ~ p(class | picture) p(label | class)
+
+    where p(label | class) is counted from the answers themselves, each cell beginning at one: the
+    first step of Dawid and Skene's EM (1979). Further steps make the answers surer of themselves
+    and were left out.
+
+    Args:
+        probabilities: float (n, classes), rows that sum to 1.
+        labels: int (n,), indices into the classes.
+
+    Returns:
+        float64 (n, classes), rows that sum to 1.
+    """
+    import numpy as np
+
+    classes = probabilities.shape[1]
+    counts = np.ones((classes, classes))  # label, class
+    np.add.at(counts, labels, probabilities)
+    joint = probabilities * (counts / counts.sum(axis=0))[labels]
+    return joint / joint.sum(axis=1, keepdims=True)
+
+
+def _answers(runs: Sequence[run.Run], dataset: Path, classes: Sequence[str]) -> "pd.DataFrame":
+    """Return the runs' mean probabilities of the training pictures, a column a class, by id."""
+    import numpy as np
+    import pandas as pd
+
+    from deepconnotation.answer import answers
+    from deepconnotation.data import pipeline
+    from deepconnotation.ensemble import average
+    from deepconnotation.evaluate import ask
+
+    part = pipeline.load(dataset, "train")
+    model = average([r.model for r in runs], [r.temperature for r in runs], part.images.shape[1:3])
+    log_p, _ = ask(answers(model, any(r.test_flip for r in runs)), part)
+    p = np.exp(log_p.astype(np.float64))
+    return pd.DataFrame(p / p.sum(axis=1, keepdims=True), part.table["id"], classes)
+
+
+def _rows(others: "pd.DataFrame", told: "pd.DataFrame", name: str, who: str) -> "pd.DataFrame":
+    """Return manifest rows of the pictures that are added: the likeliest class is the label."""
+    from deepconnotation.data import manifest
+
+    ids, labels = name + "_" + others["id"], told.idxmax(axis=1).to_numpy()
+    files = [manifest.file_of("train", *pair) for pair in zip(labels, ids, strict=True)]
+    return others.assign(
+        id=ids, label=labels, file=files, source=name + "/" + others["source"],
+        votes_for="", votes_against="", answered_by=who,
+    )  # fmt: skip
+
+
+def _with_shares(table: "pd.DataFrame", shares: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a manifest with what is to be learned of each training picture."""
+    from deepconnotation.distribution import COLUMN
+
+    text = shares.map("{:.6g}".format).reindex(table["id"]).fillna("")
+    return table.assign(**{COLUMN.format(c): text[c].to_numpy() for c in shares.columns})
+
+
+def _described(info, theirs, runs: Sequence[run.Run]):
+    """Return what dataset.json is to say."""
+    from deepconnotation import seen
+
+    sources = dict.fromkeys(s for each in runs for s in seen.data_sets(each.config))
+    return replace(
+        info,
+        name=f"{info.name} with {theirs.name}",
+        licence=f"{info.licence}; {theirs.name}: {theirs.licence}; labelled by runs that learned "
+        f"from {', '.join(sources)}",
+        drawn=info.drawn or theirs.drawn,
+        split=f"{info.split}; training pictures of {theirs.name} added, labelled by "
+        + ", ".join(str(each.path) for each in runs),
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
