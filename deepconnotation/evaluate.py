@@ -19,7 +19,7 @@ import argparse
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -347,24 +347,15 @@ def predict_split(found: run.Run, part: "Split") -> tuple["np.ndarray", "np.ndar
     import numpy as np
 
     from deepconnotation.answer import answers_of
-
-    log_p, told = ask(answers_of(found), part)
-    return np.exp(log_p), told
-
-
-def ask(answer: Callable, part: "Split") -> tuple["np.ndarray", "np.ndarray"]:
-    """Return what a function of `answer.answers` tells of a split's pictures, in its order."""
-    import numpy as np
-
     from deepconnotation.data import pipeline
 
-    pairs = []
+    answer, pairs = answers_of(found), []
     with progress("pictures", len(part.labels)) as advance:
         for images, _ in pipeline.batches(part, BATCH):
             pairs.append(answer(images))
             advance(len(images))
     log_p, told = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    return log_p, told
+    return np.exp(log_p), told
 
 
 def summarise(

@@ -12,6 +12,9 @@ labels, and its targets are half the label and half the answer.
 """
 
 import argparse
+import hashlib
+import io
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,7 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, run_command
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    progress,
+    reading,
+    run_command,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +38,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 HELD_OUT = ("dev", "test")
+BATCH = 128  # pictures
+SAVE_EVERY = 16  # batches
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -75,8 +87,9 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
     check(runs, dataset, more)
     table, others = manifest.read(dataset), manifest.read(more)
     others, rejected = apart(table, others[others["split"] == "train"], dataset, more)
-    own = _answers(runs, dataset, info.classes)
-    told = _answers(runs, more, info.classes).loc[others["id"]]
+    work = out.with_name(f"{out.name}.answers")
+    own = _answers(runs, dataset, info.classes, work)
+    told = _answers(runs, more, info.classes, work).loc[others["id"]]
     if set(theirs.classes) == set(info.classes):
         labels = others["label"].map(info.classes.index).to_numpy()
         told[:] = second_opinion(told.to_numpy(), labels)
@@ -97,6 +110,7 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
         os.replace(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(work)
 
 
 def check(runs: Sequence[run.Run], dataset: Path, more: Path) -> None:
@@ -190,21 +204,60 @@ def second_opinion(probabilities: "np.ndarray", labels: "np.ndarray") -> "np.nda
     return joint / joint.sum(axis=1, keepdims=True)
 
 
-def _answers(runs: Sequence[run.Run], dataset: Path, classes: Sequence[str]) -> "pd.DataFrame":
-    """Return the runs' mean probabilities of the training pictures, a column a class, by id."""
+def _answers(
+    runs: Sequence[run.Run], dataset: Path, classes: Sequence[str], work: Path
+) -> "pd.DataFrame":
+    """Return the runs' mean probabilities of the training pictures, a column a class, by id.
+
+    They are kept in `work` on the way, so that an interrupted command goes on when given again.
+    """
     import numpy as np
     import pandas as pd
 
     from deepconnotation.answer import answers
     from deepconnotation.data import pipeline
     from deepconnotation.ensemble import average
-    from deepconnotation.evaluate import ask
+    from deepconnotation.models.fold import fold
 
     part = pipeline.load(dataset, "train")
-    model = average([r.model for r in runs], [r.temperature for r in runs], part.images.shape[1:3])
-    log_p, _ = ask(answers(model, any(r.test_flip for r in runs)), part)
-    p = np.exp(log_p.astype(np.float64))
-    return pd.DataFrame(p / p.sum(axis=1, keepdims=True), part.table["id"], classes)
+    path = work / f"{_digest(runs, dataset)}.npy"
+    told = np.zeros((len(part.labels), len(classes)))
+    done = 0
+    if path.exists():
+        with reading(path, f"delete {work}"):
+            known = np.load(path)
+        done = len(known)
+        told[:done] = known
+    size = part.images.shape[1:3]
+    model = average([fold(r.model) for r in runs], [r.temperature for r in runs], size)
+    answer = answers(model, any(r.test_flip for r in runs))
+    batches = pipeline.batches(part, BATCH, skip=math.ceil(done / BATCH))
+    with progress(f"pictures of {dataset}", len(told), done) as advance:
+        for batch, (images, _) in enumerate(batches, start=1):
+            p = np.exp(np.asarray(answer(images)[0], np.float64))
+            told[done : done + len(p)] = p / p.sum(axis=1, keepdims=True)
+            done += len(p)
+            advance(len(p))
+            if batch % SAVE_EVERY == 0:
+                _keep(path, told[:done])
+    _keep(path, told)
+    return pd.DataFrame(told, part.table["id"], classes)
+
+
+def _digest(runs: Sequence[run.Run], dataset: Path) -> str:
+    """Return a name for what these runs answer on these pictures."""
+    from deepconnotation.data import manifest
+
+    asked = [(run.file_sha256(r.path / "model.keras"), r.temperature, r.test_flip) for r in runs]
+    return hashlib.sha256(repr((asked, manifest.fingerprint(dataset))).encode()).hexdigest()[:16]
+
+
+def _keep(path: Path, told: "np.ndarray") -> None:
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, told)
+    write_atomic(path, file.getvalue())
 
 
 def _rows(others: "pd.DataFrame", told: "pd.DataFrame", name: str, who: str) -> "pd.DataFrame":

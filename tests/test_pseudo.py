@@ -160,6 +160,33 @@ def test_what_does_not_fit_is_refused(toy_run, toy_data, more, both, tmp_path):
     assert "exists already; choose another --out" in told.stderr
 
 
+def test_an_interrupted_command_goes_on(toy_run, toy_data, more, both, tmp_path, monkeypatch):
+    """Ctrl-C in the third of six batches; the second command answers what is missing only."""
+    monkeypatch.setattr(pseudo, "BATCH", 16)
+    monkeypatch.setattr(pseudo, "SAVE_EVERY", 1)
+    whole, asked = pipeline.batches, []
+
+    def batches(part, size, skip):
+        for images, labels in whole(part, size, skip=skip):
+            if len(asked) == stop:
+                raise KeyboardInterrupt
+            asked.append(len(images))
+            yield images, labels
+
+    monkeypatch.setattr(pipeline, "batches", batches)
+    stop = 2
+    with pytest.raises(KeyboardInterrupt):
+        pseudo.label([toy_run], toy_data, more, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    stop = -1
+    pseudo.label([toy_run], toy_data, more, tmp_path / "out")
+    assert sum(asked) == sum((manifest.read(d)["split"] == "train").sum() for d in (toy_data, more))
+    found, expected = (distribution.shares(manifest.read(d), FI.classes)
+                       for d in (tmp_path / "out", both))  # fmt: skip
+    assert np.allclose(found, expected, atol=1e-5, equal_nan=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_two_runs_of_other_sizes_answer_together(toy_run, toy_data, more, tmp_path):
     """A member of 12 pixels sees the pictures at its size; the targets are of the mean."""
     source = toy.read(tmp_path / "drawn", per_class=10)
