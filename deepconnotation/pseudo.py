@@ -288,11 +288,11 @@ def _described(info, theirs, runs: Sequence[run.Run]):
     return replace(
         info,
         name=f"{info.name} with {theirs.name}",
-        licence=f"{info.licence}; {theirs.name}: {theirs.licence}; labelled by runs that learned "
-        f"from {', '.join(sources)}",
+        licence=f"{info.licence}; {theirs.name}: {theirs.licence}",
         drawn=info.drawn or theirs.drawn,
         split=f"{info.split}; training pictures of {theirs.name} added, labelled by "
         + ", ".join(str(each.path) for each in runs),
+        learned_from=tuple(sources),
     )
 
 

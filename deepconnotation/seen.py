@@ -88,7 +88,7 @@ def data_sets(config: dict) -> list[str]:
     if "learned_from" in config:  # the mean of several runs
         return config["learned_from"]
     data = config["data"]
-    found = [f"{data['name']} (licence: {data['licence']})"]
+    found = [f"{data['name']} (licence: {data['licence']})", *data.get("learned_from", [])]
     if weights := config.get("weights"):
         found += weights.get("learned_from", [weights["data"]])
     if teacher := config.get("teacher"):

@@ -184,7 +184,7 @@ def new_run(
         "data": {
             "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
             "licence": info.licence, "split": info.split, "fingerprint": manifest.fingerprint(data),
-            "counts": _counts(manifest.read(data), classes),
+            "learned_from": info.learned_from, "counts": _counts(manifest.read(data), classes),
         },
     }  # fmt: skip
     found = run.create(folder, config)

@@ -114,6 +114,7 @@ def test_a_run_learns_them_and_says_so(toy_run, both, tmp_path):
     page = (found.path / "report.html").read_text()
     for words in ("with more", "more: CC0", f"labelled by {toy_run.path}"):
         assert words in page
+    assert seen.data_sets(found.config)[1:] == seen.data_sets(toy_run.config)
 
 
 def test_labelled_pictures_stay_in_training(both, tmp_path):

@@ -44,6 +44,8 @@ class DatasetInfo:
         licence: what the data's owner allows.
         drawn: True for pictures the package drew itself; no figure on them is ever quoted.
         split: how the splits were made, in words.
+        learned_from: data sets, with their licences, that the runs which labelled some of its
+            pictures have learned from, see `pseudo`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class DatasetInfo:
     licence: str
     drawn: bool = False
     split: str = ""
+    learned_from: tuple[str, ...] = ()
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -138,10 +141,15 @@ def read_info(dataset: str | Path) -> DatasetInfo:
     try:
         with reading(path, "prepare the data set again"):
             fields = json.loads(path.read_text("utf-8"))
-            known = {k: fields[k] for k in DatasetInfo.__dataclass_fields__}
-            return DatasetInfo(**{**known, "classes": tuple(known["classes"])})
+            known = {k: fields[k] for k in DatasetInfo.__dataclass_fields__ if k in fields}
+            return _with_tuples(known)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {dataset} a prepared data set?") from None
+
+
+def _with_tuples(fields: dict) -> DatasetInfo:
+    """Return what JSON has as lists."""
+    return DatasetInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
 def write(dataset: str | Path, text: str, info: DatasetInfo) -> None:
@@ -245,8 +253,7 @@ def finish_move(dataset: str | Path) -> None:
                 ) from None
     for folder in {os.path.dirname(old) for old, _ in files}:
         _remove_empty(dataset / folder, dataset)
-    info = {**plan["info"], "classes": tuple(plan["info"]["classes"])}
-    write(dataset, plan["manifest"], DatasetInfo(**info))
+    write(dataset, plan["manifest"], _with_tuples(plan["info"]))
     (dataset / "manifest.csv.next").unlink()
 
 
