@@ -6,7 +6,8 @@ r"""Learn from another data set's pictures too: runs answer them, and their answ
 
 Pseudo-labels (Lee 2013; Xie et al. 2020, "Self-training with noisy student", arXiv:1911.04252). The
 new data set has the dev and test pictures of --data and no others; the training pictures of --more
-that are nearly equal to one of these, or show the same person, are left out. Where --more has the
+that are nearly equal to one of these, or show the same person, are left out, and so is what --data
+has already. Where --more has the
 same classes, its own labels are heard as a second opinion. What --data has for training keeps its
 labels, and its targets are half the label and half the answer.
 """
@@ -74,7 +75,8 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
             `train --distributions`, and whose seen.npy holds what the runs have learned from.
 
     Raises:
-        UserError: when `out` is there already, or runs or data sets do not fit each other.
+        UserError: when `out` is there already, runs or data sets do not fit each other, or there
+            is nothing to add.
     """
     import pandas as pd
 
@@ -134,15 +136,15 @@ def check(runs: Sequence[run.Run], dataset: Path, more: Path) -> None:
                             "set that it came from")  # fmt: skip
     for found in runs:
         if found.classes != list(info.classes) or found.multi_label:
-            raise UserError(f"{found.path} does not tell one of the classes of {dataset}, "
-                            f"{', '.join(info.classes)}")  # fmt: skip
+            raise UserError(f"{found.path} does not tell one of {', '.join(info.classes)}, the "
+                            f"classes of {dataset} in their order")  # fmt: skip
         seen.refuse(str(found.path), seen.of(found), dataset)
 
 
 def apart(
     table: "pd.DataFrame", others: "pd.DataFrame", dataset: Path, more: Path
 ) -> "tuple[pd.DataFrame, list[tuple[str, str, str]]]":
-    """Leave out what must not stand beside a data set's dev and test pictures.
+    """Leave out what a data set has, and what must not stand beside its dev and test pictures.
 
     Args:
         table: the data set's manifest.
@@ -152,6 +154,9 @@ def apart(
 
     Returns:
         The rows that stay, and source, reason and detail of each that does not.
+
+    Raises:
+        UserError: when none stays.
     """
     import numpy as np
     import pandas as pd
@@ -170,13 +175,20 @@ def apart(
     pairs = duplicates.near_pairs(hashes, sides, thumbnails_of)
     near = np.isin(np.arange(len(both)), pairs[:, 1])[len(held_out) :]
     people = set(held_out["group"]) - {""}
-    known = others["group"].isin(people).to_numpy()
-    rejected = [
-        (source, "near_held_out", "nearly equal to a picture of dev or test") if close
-        else (source, "group_held_out", "of a group that is in dev or test")
-        for source, close in zip(others["source"][near | known], near[near | known], strict=True)
-    ]  # fmt: skip
-    return others[~(near | known)].reset_index(drop=True), rejected
+    why = {
+        ("near_held_out", "nearly equal to a picture of dev or test"): near,
+        ("group_held_out", "of a group that is in dev or test"): others["group"].isin(people),
+        ("duplicate", f"same bytes as a picture of {dataset}"): others["sha256"].isin(
+            table["sha256"]
+        ),
+    }
+    rejected, stays = [], np.ones(len(others), bool)
+    for reason, there in why.items():
+        rejected += [(source, *reason) for source in others["source"][there & stays]]
+        stays &= ~there
+    if not stays.any():
+        raise UserError(f"--more {more} has no training pictures that {dataset} does not have")
+    return others[stays].reset_index(drop=True), rejected
 
 
 def second_opinion(probabilities: "np.ndarray", labels: "np.ndarray") -> "np.ndarray":

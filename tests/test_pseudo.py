@@ -65,16 +65,17 @@ def test_dev_and_test_stay_and_nothing_near_them_is_added(toy_data, more, both):
     kept = table.loc[table["answered_by"] == "", own.columns]
     pd.testing.assert_frame_equal(kept.set_index("id"), own.set_index("id"), check_like=True)
     added = table[table["answered_by"] != ""]
-    held_out = own[own["split"] != "train"]
-    left = others[(others["split"] == "train") & ~others["sha256"].isin(held_out["sha256"])]
+    left = others[(others["split"] == "train") & ~others["sha256"].isin(own["sha256"])]
     assert 0 < len(added) and {*added["split"]} == {"train"}
     # Drawn pictures resemble each other: more than the copies of held-out ones may be left out.
     assert {*added["sha256"]} <= {*left["sha256"]}
     rejected = pd.read_csv(both / "rejected.csv")
-    listed = rejected.loc[rejected["reason"] == "near_held_out", "source"]
+    reasons = ("near_held_out", "group_held_out", "duplicate")
+    listed = rejected.loc[rejected["reason"].isin(reasons), "source"]
+    assert not added["sha256"].isin(own["sha256"]).any()
     assert len(added) + len(listed) == (others["split"] == "train").sum()
     gone = others.set_index("source").loc[listed, "sha256"]
-    copies = others[(others["split"] == "train") & others["sha256"].isin(held_out["sha256"])]
+    copies = others[(others["split"] == "train") & others["sha256"].isin(own["sha256"])]
     assert len(copies) and {*copies["sha256"]} <= {*gone}
     for row in added.to_dict("records"):
         name = row["id"].removeprefix("more_")
@@ -152,7 +153,10 @@ def test_what_does_not_fit_is_refused(toy_run, toy_data, more, both, tmp_path):
     refused("of another size or colour", other=smaller)
     refused("holds copies, or pictures that a run labelled", other=both)
     fewer = run.Run(toy_run.path, {**toy_run.config, "classes": toy_run.classes[:7]})
-    refused("does not tell one of the classes", runs=(toy_run, fewer))
+    refused("does not tell one of amusement", runs=(toy_run, fewer))
+    other = run.Run(toy_run.path, {**toy_run.config, "classes": toy_run.classes[::-1]})
+    refused("in their order", runs=(other,))
+    refused("has no training pictures that", other=toy_data)
     other = tool("split.py", shutil.copytree(toy_data, tmp_path / "again"), "--seed", 5)
     assert other.returncode == 0
     refused("was trained on .* pictures that .* keeps for dev or test", dataset=tmp_path / "again")
