@@ -91,7 +91,7 @@ RECIPES = {
         "--arch efficientnet_lite0 --weights snapshots/fer-lite0 --data data/faces96-names "
         f"--epochs 9 --rate 3e-4 --class-weights sqrt --ema 0.998 {LITE0_FACES}",
     ),
-    "expressions": (  # what snapshots/expressions holds
+    "expressions": (  # what snapshots/expressions held until 2026-11-30, and is taught by
         {
             **FER_TWICE,
             "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
