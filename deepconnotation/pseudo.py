@@ -7,9 +7,9 @@ r"""Learn from another data set's pictures too: runs answer them, and their answ
 Pseudo-labels (Lee 2013; Xie et al. 2020, "Self-training with noisy student", arXiv:1911.04252). The
 new data set has the dev and test pictures of --data and no others; the training pictures of --more
 that are nearly equal to one of these, or show the same person, are left out, and so is what --data
-has already. Where --more has the
-same classes, its own labels are heard as a second opinion. What --data has for training keeps its
-labels, and its targets are half the label and half the answer.
+has already. Where --more has the same classes, its own labels are heard as a second opinion. What
+--data has for training keeps its labels (or its viewers' shares), and its targets are half of that
+and half the answer. The command, interrupted and given again, goes on.
 """
 
 import argparse
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from PIL import Image
+
+    from deepconnotation.data.manifest import DatasetInfo
 
 HELD_OUT = ("dev", "test")
 BATCH = 128  # pictures
@@ -98,9 +100,8 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
     added = _rows(others, told, theirs.name, ", ".join(str(r.path) for r in runs))
     whole = pd.concat([table, added], ignore_index=True)
     whole = whole[[*table.columns, "answered_by"]].fillna("")
-    right = pd.get_dummies(table.set_index("id")["label"]).reindex(columns=info.classes)
-    shares = pd.concat([(own + right.fillna(0).loc[own.index]) / 2, told.set_index(added["id"])])
-    whole = _with_shares(whole, shares)
+    own = (own + _true(table.set_index("id").loc[own.index], info.classes)) / 2
+    whole = _with_shares(whole, pd.concat([own, told.set_index(added["id"])]))
     partial = out.with_name(f"{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -272,6 +273,17 @@ def _keep(path: Path, told: "np.ndarray") -> None:
     write_atomic(path, file.getvalue())
 
 
+def _true(table: "pd.DataFrame", classes: Sequence[str]) -> "np.ndarray":
+    """Return float (rows, classes): viewers' shares where they are known, else the label."""
+    import numpy as np
+
+    from deepconnotation import distribution
+
+    labels = np.eye(len(classes))[table["label"].map(classes.index)]
+    shares = distribution.shares(table, classes)
+    return np.where(np.isfinite(shares).all(axis=1, keepdims=True), shares, labels)
+
+
 def _rows(others: "pd.DataFrame", told: "pd.DataFrame", name: str, who: str) -> "pd.DataFrame":
     """Return manifest rows of the pictures that are added: the likeliest class is the label."""
     from deepconnotation.data import manifest
@@ -285,14 +297,19 @@ def _rows(others: "pd.DataFrame", told: "pd.DataFrame", name: str, who: str) -> 
 
 
 def _with_shares(table: "pd.DataFrame", shares: "pd.DataFrame") -> "pd.DataFrame":
-    """Return a manifest with what is to be learned of each training picture."""
+    """Return a manifest with what is to be learned of each training picture; the others' shares
+    stay as they are."""
     from deepconnotation.distribution import COLUMN
 
-    text = shares.map("{:.6g}".format).reindex(table["id"]).fillna("")
-    return table.assign(**{COLUMN.format(c): text[c].to_numpy() for c in shares.columns})
+    text = shares.map("{:.6g}".format).rename(columns=COLUMN.format)
+    before = table.set_index("id").reindex(columns=text.columns, fill_value="")
+    both = text.reindex(before.index).fillna(before)
+    return table.assign(**{column: both[column].to_numpy() for column in both})
 
 
-def _described(info, theirs, runs: Sequence[run.Run]):
+def _described(
+    info: "DatasetInfo", theirs: "DatasetInfo", runs: Sequence[run.Run]
+) -> "DatasetInfo":
     """Return what dataset.json is to say."""
     from deepconnotation import seen
 

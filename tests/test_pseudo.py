@@ -192,6 +192,24 @@ def test_an_interrupted_command_goes_on(toy_run, toy_data, more, both, tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_shares_of_viewers_stay(toy_run, toy_data, more, tmp_path):
+    """Half of each picture's viewers saw its class, half the next one."""
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    table = manifest.read(data)
+    half = np.eye(8)[table["label"].map(FI.classes.index)]
+    half = (half + np.roll(half, 1, axis=1)) / 2
+    told = {f"share_{name}": half[:, i].astype(str) for i, name in enumerate(FI.classes)}
+    manifest.write(data, manifest.to_csv(table.assign(**told)), manifest.read_info(data))
+    pseudo.label([toy_run], data, more, tmp_path / "out")
+    for split in ("train", "test"):
+        own = pipeline.load(data, split).table
+        found = pipeline.load(tmp_path / "out", split).table.set_index("id").loc[own["id"]]
+        before, after = (distribution.shares(each, FI.classes) for each in (own, found))
+        if split == "train":
+            before = (before + predict_split(toy_run, pipeline.load(data, split))[0]) / 2
+        assert np.allclose(after, before, atol=1e-5)
+
+
 def test_two_runs_of_other_sizes_answer_together(toy_run, toy_data, more, tmp_path):
     """A member of 12 pixels sees the pictures at its size; the targets are of the mean."""
     source = toy.read(tmp_path / "drawn", per_class=10)
