@@ -33,6 +33,24 @@ def shares(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     return np.stack(found, axis=1).astype(np.float32)
 
 
+def targets(
+    table: pd.DataFrame, labels: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 (rows, classes), each row's shares, or all of it for the label where the
+    manifest tells none; and bool (rows,), where it does.
+
+    Args:
+        table: of a manifest.
+        labels: int (rows,), indices into the classes.
+        classes: as for `shares`.
+    """
+    told = shares(table, classes)
+    known = np.isfinite(told).all(axis=1)
+    found = np.eye(len(classes), dtype=np.float32)[labels]
+    found[known] = told[known]
+    return found, known
+
+
 def figures(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Return means over pictures, as used in label-distribution learning (Geng, TKDE 2016).
 

@@ -241,11 +241,9 @@ class Trainer:
         if settings.multi_label:
             targets = multilabel.present(train.table, self.run.classes).astype(np.float32)
         if settings.distributions:
-            shares = distribution.shares(train.table, self.run.classes)
-            known = np.isfinite(shares).all(axis=1)
+            targets, known = distribution.targets(train.table, train.labels, self.run.classes)
             if not known.any():
                 raise UserError("--distributions: the data set tells no shares of viewers")
-            targets[known] = shares[known]
         if teacher is not None:
             share = settings.teacher_share
             targets = (1 - share) * targets + share * teacher.astype(np.float32)

@@ -18,7 +18,7 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +82,7 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
     """
     import pandas as pd
 
-    from deepconnotation import seen
+    from deepconnotation import distribution, seen
     from deepconnotation.data import balance, manifest
 
     if out.exists():
@@ -92,15 +92,21 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
     table, others = manifest.read(dataset), manifest.read(more)
     others, rejected = apart(table, others[others["split"] == "train"], dataset, more)
     work = out.with_name(f"{out.name}.answers")
-    own = _answers(runs, dataset, info.classes, work)
-    told = _answers(runs, more, info.classes, work).loc[others["id"]]
+    answer = _mean_answer(runs, (info.height, info.width))
+    own, told = (
+        _answers(answer, part, work / f"{_digest(runs, part)}.npy", info.classes)
+        for part in (dataset, more)
+    )
+    told = told.loc[others["id"]]
     if set(theirs.classes) == set(info.classes):
         labels = others["label"].map(info.classes.index).to_numpy()
         told[:] = second_opinion(told.to_numpy(), labels)
     added = _rows(others, told, theirs.name, ", ".join(str(r.path) for r in runs))
     whole = pd.concat([table, added], ignore_index=True)
     whole = whole[[*table.columns, "answered_by"]].fillna("")
-    own = (own + _true(table.set_index("id").loc[own.index], info.classes)) / 2
+    right = table.set_index("id").loc[own.index]
+    labels = right["label"].map(info.classes.index).to_numpy()
+    own = (own + distribution.targets(right, labels, info.classes)[0]) / 2
     whole = _with_shares(whole, pd.concat([own, told.set_index(added["id"])]))
     partial = out.with_name(f"{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -217,33 +223,34 @@ def second_opinion(probabilities: "np.ndarray", labels: "np.ndarray") -> "np.nda
     return joint / joint.sum(axis=1, keepdims=True)
 
 
-def _answers(
-    runs: Sequence[run.Run], dataset: Path, classes: Sequence[str], work: Path
-) -> "pd.DataFrame":
-    """Return the runs' mean probabilities of the training pictures, a column a class, by id.
+def _mean_answer(runs: Sequence[run.Run], size: tuple[int, int]) -> Callable:
+    """Return what `answer.answers` returns, of the runs' mean and pictures of a size."""
+    from deepconnotation.answer import answers
+    from deepconnotation.ensemble import average
+    from deepconnotation.models.fold import fold
 
-    They are kept in `work` on the way, so that an interrupted command goes on when given again.
+    model = average([fold(r.model) for r in runs], [r.temperature for r in runs], size)
+    return answers(model, any(r.test_flip for r in runs))
+
+
+def _answers(answer: Callable, dataset: Path, path: Path, classes: Sequence[str]) -> "pd.DataFrame":
+    """Return probabilities of the training pictures, float64, a column a class, by id.
+
+    They are kept in a file on the way, so that an interrupted command goes on when given again.
     """
     import numpy as np
     import pandas as pd
 
-    from deepconnotation.answer import answers
     from deepconnotation.data import pipeline
-    from deepconnotation.ensemble import average
-    from deepconnotation.models.fold import fold
 
     part = pipeline.load(dataset, "train")
-    path = work / f"{_digest(runs, dataset)}.npy"
     told = np.zeros((len(part.labels), len(classes)))
     done = 0
     if path.exists():
-        with reading(path, f"delete {work}"):
+        with reading(path, f"delete {path.parent}"):
             known = np.load(path)
         done = len(known)
         told[:done] = known
-    size = part.images.shape[1:3]
-    model = average([fold(r.model) for r in runs], [r.temperature for r in runs], size)
-    answer = answers(model, any(r.test_flip for r in runs))
     batches = pipeline.batches(part, BATCH, skip=math.ceil(done / BATCH))
     with progress(f"pictures of {dataset}", len(told), done) as advance:
         for batch, (images, _) in enumerate(batches, start=1):
@@ -271,17 +278,6 @@ def _keep(path: Path, told: "np.ndarray") -> None:
     file = io.BytesIO()
     np.save(file, told)
     write_atomic(path, file.getvalue())
-
-
-def _true(table: "pd.DataFrame", classes: Sequence[str]) -> "np.ndarray":
-    """Return float (rows, classes): viewers' shares where they are known, else the label."""
-    import numpy as np
-
-    from deepconnotation import distribution
-
-    labels = np.eye(len(classes))[table["label"].map(classes.index)]
-    shares = distribution.shares(table, classes)
-    return np.where(np.isfinite(shares).all(axis=1, keepdims=True), shares, labels)
 
 
 def _rows(others: "pd.DataFrame", told: "pd.DataFrame", name: str, who: str) -> "pd.DataFrame":

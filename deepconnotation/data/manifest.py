@@ -106,14 +106,17 @@ def numbers(table: pd.DataFrame, column: str) -> pd.Series:
 
 def copies(table: pd.DataFrame) -> pd.Series:
     """Return bool (rows,): pictures that were made from another one, see `balance`."""
-    return table.get("derived_from", pd.Series("", table.index)) != ""
+    return _told(table, "derived_from")
 
 
 def bound_to_training(table: pd.DataFrame) -> pd.Series:
     """Return bool (rows,): pictures that nobody may be tested on, copies and those that a run has
     labelled, see `pseudo`."""
-    answered = table.get("answered_by", pd.Series("", table.index)) != ""
-    return copies(table) | answered
+    return copies(table) | _told(table, "answered_by")
+
+
+def _told(table: pd.DataFrame, column: str) -> pd.Series:
+    return table.get(column, pd.Series("", table.index)) != ""
 
 
 def _check_rows(table: pd.DataFrame, info: DatasetInfo, path: Path) -> None:
