@@ -64,6 +64,25 @@ FER_TWICE = {  # all layers and live batch normalisation, at 64 pixels first, wh
     "--weights snapshots/fer-lite0-live --data data/fer96-as-64 --epochs 6 --rate 5e-4 "
     f"--ema 0.998 {EXPRESSIONS} --run snapshots/fer-lite0-96",
 }
+FACES_BY_NAME = {
+    "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
+    "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
+}
+FACES_TAUGHT = {  # FER2013's pictures beside the faces, labelled by two nets of the faces
+    **FACES_BY_NAME,
+    "data/faces128": f"{FACES_AT} --size 128 --out data/faces128",
+    "data/faces128-names": "benchmarks/by_name.py data/faces128 data/faces128-names",
+    "data/faces128-names as data/faces96-names": "data_tools/split.py data/faces128-names --like "
+    "data/faces96-names",
+    "data/fer2013-128": f"{PREPARE} {DATA}/fer2013 --dataset fer2013 --grey --size 128 --out "
+    "data/fer2013-128",
+    "snapshots/expressions-teacher": "-m deepconnotation.train --arch efficientnet_lite0 "
+    "--weights snapshots/fer2013 --data data/faces128-names --epochs 6 --rate 4e-4 --class-weights "
+    f"sqrt --ema 0.995 {EXPRESSIONS} --seed 20 --run snapshots/expressions-teacher",
+    "data/faces128-taught": "-m deepconnotation.pseudo snapshots/expressions-teacher "
+    "snapshots/expressions --data data/faces128-names --more data/fer2013-128 --out "
+    "data/faces128-taught",
+}
 FROM_FER = (
     "--arch resnet --weights snapshots/fer --width 32 --epochs 12 --rate 0.03 "
     "--class-weights sqrt --label-smoothing 0.1 --shift 0.08 --rotate 10 --zoom 0.1 --ema 0.995 "
@@ -82,8 +101,7 @@ RECIPES = {
     ),
     "faces-lite0": (  # the same split, at the pictures' own size
         {
-            "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
-            "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
+            **FACES_BY_NAME,
             **FER_LITE0,
             "snapshots/faces96-probe": "-m deepconnotation.embed efficientnet_lite0 --data "
             "data/faces96-names --out snapshots/faces96-probe",
@@ -92,13 +110,16 @@ RECIPES = {
         f"--epochs 9 --rate 3e-4 --class-weights sqrt --ema 0.998 {LITE0_FACES}",
     ),
     "expressions": (  # what snapshots/expressions held until 2026-11-30, and is taught by
-        {
-            **FER_TWICE,
-            "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
-            "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
-        },
+        {**FER_TWICE, **FACES_BY_NAME},
         "--arch efficientnet_lite0 --weights snapshots/fer-lite0-96 --data data/faces96-names "
         f"--epochs 6 --rate 4e-4 --class-weights sqrt --ema 0.995 {EXPRESSIONS}",
+    ),
+    "expressions-taught": (
+        FACES_TAUGHT,
+        "--arch efficientnet_lite0 --weights snapshots/fer2013 --data data/faces128-taught "
+        "--distributions --freeze-until stage2 --epochs 4 --rate 6e-4 --head-epochs 0 --ema 0.999 "
+        "--optimizer adamw --weight-decay 0.02 --dropout 0.4 --stochastic-depth 0.15 --shift 0.1 "
+        "--rotate 15 --zoom 0.2 --contrast 0.2 --cutout 0.3 --monitor val_loss --test-flip",
     ),
     "fractal-faces": (  # 172 pictures of each of six classes, the original's settings
         {
