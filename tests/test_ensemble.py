@@ -124,10 +124,10 @@ def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, elsew
     figures = json.loads((found.path / "metrics.json").read_text())
     assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
     sources = [f"toy (licence: {first.config['data']['licence']})", "elsewhere (licence: CC0)"]
-    for name in ("report.html", "card.md"):
+    for name, between in (("report.html", ", "), ("card.md", "\n  - ")):
         words = (found.path / name).read_text()
         assert f"the mean of the weights of {first.path}, {on.path}" in words
-        assert ", ".join(sources) in words
+        assert between.join(sources) in words
     train.start("small_cnn", toy_data, tmp_path / "from", Settings(**SETTINGS), str(found.path))
     assert seen.data_sets(run.load(tmp_path / "from").config) == sources
     assert seen.data_sets(on.config) == sources[::-1]
