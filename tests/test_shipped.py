@@ -8,9 +8,10 @@ import pytest
 from sklearn.datasets import load_sample_image
 from tools import command
 
-from deepconnotation import run, seen
+from deepconnotation import run, seen, train
 from deepconnotation.emotions import FER2013, FI
 from deepconnotation.predict import predict
+from deepconnotation.settings import Settings
 
 SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
 SHIPPED = ("evoked", "expressions", "fer2013")
@@ -30,6 +31,16 @@ def test_a_shipped_model_is_small_and_has_a_card(name):
     assert len(seen.of(found)) >= trained_on  # more where its start has learned, too
     kept = {"model.keras", "run.json", "metrics.json", "card.md", "seen.npy"}
     assert kept <= {path.name for path in folder.iterdir()}  # and no page: it holds pictures
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_training_can_begin_from_it(name, toy_data, tmp_path):
+    settings = Settings(precision="float32")
+    begun = train.new_run("efficientnet_lite0", toy_data, tmp_path / "on", settings,
+                          weights=str(SNAPSHOTS / name))  # fmt: skip
+    nets = train.make_trainer(begun, settings).model, run.load(SNAPSHOTS / name).model
+    kernels = [net.get_layer("stage7_block1_project").kernel.numpy() for net in nets]
+    assert (kernels[0] == kernels[1]).all()
 
 
 def test_it_answers_on_a_photograph(tmp_path):
