@@ -108,6 +108,7 @@ def test_two_devices_give_the_curve_of_one(toy_data, alone, tmp_path):
     assert (history[FIGURES] - alone[FIGURES]).abs().max().max() < 1e-3
 
 
+@pytest.mark.slow  # compiling float16 for two replicas takes 20 seconds
 def test_float16_with_a_float32_head_on_two_devices(toy_data, tmp_path):
     """Batch normalisation, dropout, mixup, averaged weights and loss scaling on replicas."""
     words = (
