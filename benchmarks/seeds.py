@@ -24,7 +24,18 @@ FACES_AT = (
     f"{PREPARE} {DATA}/facial_expressions --dataset facial_expressions --grey --drop contempt "
     "--fractions 72/8/20"
 )
-FACES = f"{FACES_AT} --size 64 --out data/faces"
+
+
+def by_name(folder: str, size: int) -> dict[str, str]:
+    """Return the commands that make the faces at a size, and their weaker split."""
+    return {
+        folder: f"{FACES_AT} --size {size} --out {folder}",
+        f"{folder}-names": f"benchmarks/by_name.py {folder} {folder}-names",
+    }
+
+
+FACES = by_name("data/faces", 64)
+FACES96 = by_name("data/faces96", 96)
 FI = f"{PREPARE} {DATA}/fi/images --dataset fi"
 FI_TEACHER = {  # a linear probe on ImageNet features of the same training pictures
     "data/fi128": f"{FI} --size 128 --out data/fi128",
@@ -64,14 +75,9 @@ FER_TWICE = {  # all layers and live batch normalisation, at 64 pixels first, wh
     "--weights snapshots/fer-lite0-live --data data/fer96-as-64 --epochs 6 --rate 5e-4 "
     f"--ema 0.998 {EXPRESSIONS} --run snapshots/fer-lite0-96",
 }
-FACES_BY_NAME = {
-    "data/faces96": f"{FACES_AT} --size 96 --out data/faces96",
-    "data/faces96-names": "benchmarks/by_name.py data/faces96 data/faces96-names",
-}
 FACES_TAUGHT = {  # FER2013's pictures beside the faces, labelled by two nets of the faces
-    **FACES_BY_NAME,
-    "data/faces128": f"{FACES_AT} --size 128 --out data/faces128",
-    "data/faces128-names": "benchmarks/by_name.py data/faces128 data/faces128-names",
+    **FACES96,
+    **by_name("data/faces128", 128),
     "data/faces128-names as data/faces96-names": "data_tools/split.py data/faces128-names --like "
     "data/faces96-names",
     "data/fer2013-128": f"{PREPARE} {DATA}/fer2013 --dataset fer2013 --grey --size 128 --out "
@@ -90,18 +96,14 @@ FROM_FER = (
 )
 #: name -> (commands that come before, each with the folder it makes, arguments of train)
 RECIPES = {
-    "faces": ({"data/faces": FACES, **FER}, f"{FROM_FER} --data data/faces"),
+    "faces": ({"data/faces": FACES["data/faces"], **FER}, f"{FROM_FER} --data data/faces"),
     "faces-names": (  # the same on the weaker split
-        {
-            "data/faces": FACES,
-            "data/faces-names": "benchmarks/by_name.py data/faces data/faces-names",
-            **FER,
-        },
+        {**FACES, **FER},
         f"{FROM_FER} --data data/faces-names",
     ),
     "faces-lite0": (  # the same split, at the pictures' own size
         {
-            **FACES_BY_NAME,
+            **FACES96,
             **FER_LITE0,
             "snapshots/faces96-probe": "-m deepconnotation.embed efficientnet_lite0 --data "
             "data/faces96-names --out snapshots/faces96-probe",
@@ -110,7 +112,7 @@ RECIPES = {
         f"--epochs 9 --rate 3e-4 --class-weights sqrt --ema 0.998 {LITE0_FACES}",
     ),
     "expressions": (  # what snapshots/expressions held until 2026-11-30, and is taught by
-        {**FER_TWICE, **FACES_BY_NAME},
+        {**FER_TWICE, **FACES96},
         "--arch efficientnet_lite0 --weights snapshots/fer-lite0-96 --data data/faces96-names "
         f"--epochs 6 --rate 4e-4 --class-weights sqrt --ema 0.995 {EXPRESSIONS}",
     ),
