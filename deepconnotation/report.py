@@ -308,7 +308,7 @@ def _data(config: dict, classes: list[str]) -> str:
     facts = [
         ["name", data["name"]], ["label set", config["emotion_set"]],
         ["split", data["split"]], ["licence", data["licence"]],
-        ["learned from", ", ".join(data_sets(config))],
+        *(["" if i else "learned from", each] for i, each in enumerate(data_sets(config))),
         ["picture size", "{} x {} pixels{}".format(*config["input_shape"][:2],
                                                   ", grey" if data["grey"] else "")],
         ["manifest", f"sha256 {data['fingerprint'][:16]}"],

@@ -124,7 +124,8 @@ def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, elsew
     figures = json.loads((found.path / "metrics.json").read_text())
     assert figures["accuracy"]["value"] == (table["label"] == table["predicted"]).mean()
     sources = [f"toy (licence: {first.config['data']['licence']})", "elsewhere (licence: CC0)"]
-    for name, between in (("report.html", ", "), ("card.md", "\n  - ")):
+    next_row = '</td></tr><tr><td class="text"></td><td class="text">'
+    for name, between in (("report.html", next_row), ("card.md", "\n  - ")):
         words = (found.path / name).read_text()
         assert f"the mean of the weights of {first.path}, {on.path}" in words
         assert between.join(sources) in words
