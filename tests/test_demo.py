@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from tools import command
 from deepconnotation.data.sources import toy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytest.importorskip("gradio", reason="the extra [demo] is not installed")
+if not find_spec("gradio"):  # looked for, not imported: that takes seconds
+    pytest.skip("the extra [demo] is not installed", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 if not CHROMIUM:
     pytest.skip("no chromium on this machine (Debian: apt install chromium)",

@@ -1,6 +1,7 @@
 """The models in snapshots/ answer straight after a clone."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
 SHIPPED = ("evoked", "expressions", "fer2013")
 
 
+@cache
+def shipped(name: str) -> run.Run:
+    """One of them, its model loaded once."""
+    return run.load(SNAPSHOTS / name)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_is_small_and_has_a_card(name):
     folder = SNAPSHOTS / name
@@ -25,7 +32,7 @@ def test_a_shipped_model_is_small_and_has_a_card(name):
     card = (folder / "card.md").read_text()
     assert f"| accuracy | {figures['accuracy']['value']:.3f} |" in card and "## Misuse" in card
     assert not figures["drawn"] and figures["split"] == "test"
-    found = run.load(folder)
+    found = shipped(name)
     assert found.config["model_sha256"] == run.file_sha256(folder / "model.keras")
     trained_on = sum(found.config["data"]["counts"]["train"].values())
     assert len(seen.of(found)) >= trained_on  # more where its start has learned, too
@@ -38,7 +45,7 @@ def test_a_training_can_begin_from_it(name, toy_data, tmp_path):
     settings = Settings(precision="float32")
     begun = train.new_run("efficientnet_lite0", toy_data, tmp_path / "on", settings,
                           weights=str(SNAPSHOTS / name))  # fmt: skip
-    nets = train.make_trainer(begun, settings).model, run.load(SNAPSHOTS / name).model
+    nets = train.make_trainer(begun, settings).model, shipped(name).model
     kernels = [net.get_layer("stage7_block1_project").kernel.numpy() for net in nets]
     assert (kernels[0] == kernels[1]).all()
 
@@ -58,7 +65,7 @@ def test_it_answers_on_a_photograph(tmp_path):
 
 def test_it_knows_the_data_set_it_learned_from(real_data):
     """Most of these were trained on; that they are known says that pixels and weights fit."""
-    found, right = run.load(SNAPSHOTS / "evoked"), 0
+    found, right = shipped("evoked"), 0
     for label in FI.classes:
         paths = sorted((real_data / "fi/images" / label).iterdir())[100:900:160]
         right += sum(row["label"] == label for row in predict(found, paths))
@@ -80,11 +87,11 @@ def right_answers(found: run.Run, faces: dict[str, list[Path]]) -> int:
 def test_it_knows_faces_of_another_part(public_faces):
     """The model learned from FER2013's training part, which has copies of some, and other faces."""
     faces = {label: paths[:50:10] for label, paths in public_faces.items()}
-    assert right_answers(run.load(SNAPSHOTS / "expressions"), faces) / 35 > 0.4
+    assert right_answers(shipped("expressions"), faces) / 35 > 0.4
 
 
 def test_it_is_better_than_chance_on_faces_that_it_has_not_seen(public_faces):
-    found = run.load(SNAPSHOTS / "expressions")
+    found = shipped("expressions")
     faces = {}
     for label, paths in public_faces.items():
         known = np.isin(seen.digests(map(run.file_sha256, paths)), seen.of(found))
@@ -93,7 +100,7 @@ def test_it_is_better_than_chance_on_faces_that_it_has_not_seen(public_faces):
 
 
 def test_the_model_of_fer2013_has_seen_neither_of_its_held_out_parts(real_data, public_faces):
-    found = run.load(SNAPSHOTS / "fer2013")
+    found = shipped("fer2013")
     for part in ("PublicTest", "PrivateTest"):
         files = sorted((real_data / "fer2013" / part).glob("*/*"))
         assert len(files) == 3589
