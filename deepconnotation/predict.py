@@ -178,13 +178,14 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
         out.writeheader()
 
         def write(row: dict) -> None:
-            numbers = [f"{v:.6f}" for v in row.get("probabilities", [])]
-            cells = {f"p_{c}": v for c, v in zip(classes, numbers, strict=False)}
-            rest = {k: v for k, v in row.items() if k != "probabilities"}
+            rest = dict(row)
+            p = zip(classes, rest.pop("probabilities", []), strict=False)  # none of what failed
+            rest |= {f"p_{name}": value for name, value in p}
+            rest = {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in rest.items()}
             rest |= {k: " ".join(rest[k]) for k in found.cuts if k in rest}
             for name in {"file", "label", *found.cuts} & rest.keys():
                 rest[name] = spreadsheet_safe(rest[name])
-            out.writerow({**rest, **cells})
+            out.writerow(rest)
 
         return write
     return lambda row: print(_line(row, found.axes))

@@ -61,6 +61,7 @@ def test_answers_are_the_models(toy_run, tmp_path):
     found = np.array([[float(r[f"p_{c}"]) for c in toy_run.classes] for r in rows])
     assert np.abs(found - expected).max() < 1e-5
     assert [r["label"] for r in rows] == [toy_run.classes[i] for i in expected.argmax(axis=1)]
+    assert all(r["confidence"] == max(r[f"p_{c}"] for c in toy_run.classes) for r in rows)
 
 
 def test_names_from_standard_input(toy_run, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deepconnotation.backend import keras, tf
+from deepconnotation.console import UserError
 from deepconnotation.models import heads, registry
 
 #: name -> (side of the picture, classes, options, parameters, where that figure is from)
@@ -129,3 +130,8 @@ def test_a_block_is_frozen_to_its_last_layer(arch, until, last):
     frozen = [layer.name for layer in model.layers if not layer.trainable]
     names = [layer.name for layer in model.layers]
     assert frozen == names[: names.index(last) + 1]
+
+
+def test_a_block_that_is_not_there_is_told_the_nearest():
+    with pytest.raises(UserError, match="'stage9': no such layer; the nearest is 'stage[1-4]'"):
+        heads.freeze_until(shared("resnet18"), "stage9")

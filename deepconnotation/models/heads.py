@@ -76,7 +76,8 @@ def freeze_until(model: keras.Model, until: str) -> None:
     block = re.compile(rf"{re.escape(until)}([a-z]?_|$)")
     matches = [i for i, name in enumerate(names) if block.match(name)]
     if not matches:
-        near = difflib.get_close_matches(until, names, n=1, cutoff=0)[0]
+        blocks = dict.fromkeys(name.partition("_")[0] for name in names)
+        near = difflib.get_close_matches(until, [*blocks, *names], n=1, cutoff=0)[0]
         raise UserError(f"--freeze-until {until!r}: no such layer; the nearest is {near!r}")
     frozen = model.layers[: matches[-1] + 1]
     for layer in frozen:
