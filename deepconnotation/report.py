@@ -319,10 +319,8 @@ def _data(config: dict, classes: list[str]) -> str:
 def _repeat(config: dict, summary: dict) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     minutes = config.get("train_seconds", 0) / 60
-    teacher = config["teacher"]
     training = [
-        ["taught by", f"a linear probe on {teacher['backbone']}, {teacher['data']}" if teacher
-                      else "nobody, by labels alone"],
+        ["taught by", _taught(config)],
         ["chosen by", f"{config['monitor']} on the dev split, never on the test split"],
         ["epochs", f"{config.get('epochs_done', 0)}, kept: {config.get('best_epoch', 0)}"],
     ]  # fmt: skip
@@ -340,6 +338,15 @@ def _repeat(config: dict, summary: dict) -> str:
         f"<pre>{escape(config['command'])}</pre>{table([], facts, text=True)}"
         f"<details><summary>All settings</summary><pre>{escape(settings)}</pre></details>"
     )
+
+
+def _taught(config: dict) -> str:
+    """Return what the targets were, beside the labels."""
+    if teacher := config["teacher"]:
+        return f"a linear probe on {teacher['backbone']}, {teacher['data']}"
+    if config["settings"].get("distributions"):
+        return "each picture's shares of the classes, where the data set tells them"
+    return "nobody, by labels alone"
 
 
 def _audit(dataset: Path) -> str:

@@ -75,7 +75,9 @@ def test_shares_are_learned_measured_and_merged(toy_source, toy_data, tmp_path):
     found = run.load(tmp_path / "run")
     figures = json.loads((found.path / "metrics.json").read_text())["distribution"]
     assert {*figures} == {*distribution.FIGURES} and 0 < figures["kl"] < np.inf
-    assert "viewers' shares" in (found.path / "report.html").read_text().replace("&#x27;", "'")
+    page = (found.path / "report.html").read_text().replace("&#x27;", "'")
+    assert "to the viewers' shares" in page and "each picture's shares of the classes" in page
+    assert "by labels alone" not in page
     part = pipeline.load(data, "train")
     made = fit.Trainer(found, found.model, settings, part, None, say=lambda line: None)
     assert np.allclose(made.targets, distribution.shares(part.table, FI.classes))
