@@ -178,14 +178,14 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
         out.writeheader()
 
         def write(row: dict) -> None:
-            rest = dict(row)
-            p = zip(classes, rest.pop("probabilities", []), strict=False)  # none of what failed
-            rest |= {f"p_{name}": value for name, value in p}
-            rest = {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in rest.items()}
-            rest |= {k: " ".join(rest[k]) for k in found.cuts if k in rest}
-            for name in {"file", "label", *found.cuts} & rest.keys():
-                rest[name] = spreadsheet_safe(rest[name])
-            out.writerow(rest)
+            cells = dict(row)
+            p = zip(classes, cells.pop("probabilities", []), strict=False)  # none of what failed
+            cells |= {f"p_{name}": value for name, value in p}
+            cells = {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in cells.items()}
+            cells |= {k: " ".join(cells[k]) for k in found.cuts if k in cells}
+            for name in {"file", "label", *found.cuts} & cells.keys():
+                cells[name] = spreadsheet_safe(cells[name])
+            out.writerow(cells)
 
         return write
     return lambda row: print(_line(row, found.axes))
