@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 from tools import command
 
+from deepconnotation import train
+from deepconnotation.settings import Settings
+
 # no batch normalisation and nothing random: all replicas together do what one device does
 SAME = (
     "--arch small_cnn --epochs 8 --batch 5 --dropout 0 --l2 1e-4 --optimizer adam --rate 1e-3 "
@@ -25,8 +28,8 @@ FIGURES = ["loss", "accuracy", "val_loss"]
 def alone(toy_data, tmp_path_factory):
     """History of one process."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    done = command("train", "--data", toy_data, "--run", folder, *SAME)
-    assert done.returncode == 0, done.stderr
+    args = train.parse(["--data", str(toy_data), "--run", str(folder), *SAME])
+    assert train.start(args.arch, toy_data, folder, Settings.from_dict(vars(args))) == 0
     return pd.read_csv(folder / "history.csv")
 
 

@@ -65,7 +65,7 @@ def test_learned_told_and_measured(toy_source, toy_data, tmp_path):
     data, folder = tmp_path / "data", tmp_path / "run"
     source = Source("several", FI, [shared(i) for i in toy_source.items], [], "", drawn=True)
     prepare.prepare(source, data, 16, fractions="50/25/25", workers=1)
-    settings = Settings(epochs=30, batch=8, rate=0.02, multi_label=True, shift=0,
+    settings = Settings(epochs=12, batch=8, rate=0.02, multi_label=True, shift=0,
                         test_flip=True, precision="float32")  # fmt: skip
     assert train.start("small_cnn", data, folder, settings) == 0
     found = run.load(folder)

@@ -46,7 +46,7 @@ def small(arch: str, **options) -> keras.Model:
 shared = cache(small)
 
 
-def pixels(model: keras.Model, batch: int = 3) -> np.ndarray:
+def pixels(model: keras.Model, batch: int = 2) -> np.ndarray:
     shape = (batch, *model.input_shape[1:])
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
@@ -73,14 +73,14 @@ def test_shapes_dtypes_and_a_step(arch, policy):
         model = shared(arch) if policy == "float32" else small(arch)
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
-    images, labels = pixels(model), tf.constant([0, 1, 2])
+    images, labels = pixels(model), tf.constant([0, 1])
     assert model.output_shape == (None, 5) and model.input_shape[-1] == 3
     assert np.allclose(model(images), model(images.astype(np.float32)), atol=1e-3)
     assert len(model.get_layer("embedding").output.shape) == 2
     with tf.GradientTape() as tape:
         logits = model(images, training=True)
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    assert logits.dtype == tf.float32 and logits.shape == (3, 5)
+    assert logits.dtype == tf.float32 and logits.shape == (2, 5)
     gradients = tape.gradient(loss, model.trainable_variables)
     missing = [v.path for v, g in zip(model.trainable_variables, gradients, strict=True)
                if g is None]  # fmt: skip
@@ -96,7 +96,7 @@ def test_round_trip_of_all_in_a_fresh_process(tmp_path):
     """Safe mode, and no custom_objects: the package's own classes are looked up by name."""
     expected = {}
     deeper = {"resnet34", "resnet101", "resnet152"}  # only in the number of their blocks
-    grey = ("resnet18", "fractal", "efficientnet_lite0", "mobilenet_v2")  # one of each kind
+    grey = ("small_cnn", "efficientnet_lite0")  # of one channel and of three
     names = [arch for arch in registry.ARCHITECTURES if arch not in deeper]
     models = {name: shared(name) for name in names}
     models |= {f"{name}-grey": small(name, grey=True) for name in grey}
