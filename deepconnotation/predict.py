@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from deepconnotation import run
 from deepconnotation.console import UserError, argument_parser, progress, run_command
+from deepconnotation.data import files
 
 if TYPE_CHECKING:
     from deepconnotation.fast import Answers
@@ -73,9 +74,7 @@ def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:
         if name == "-":
             yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
         elif os.path.isdir(name):
-            for top, folders, files in os.walk(name):
-                folders.sort()
-                yield from (Path(top, file) for file in sorted(files))
+            yield from files.below(name)
         else:
             yield Path(name)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from deepconnotation.cloud.aws import refusals
 from deepconnotation.console import UserError, progress, write_atomic
+from deepconnotation.data import files
 from deepconnotation.data.decode import Rejected, decode, is_clutter
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, UnknownLabel
 from deepconnotation.run import file_sha256
@@ -35,8 +36,8 @@ def pictures(folder: Path) -> list[str]:
     Raises:
         UserError: when there is none.
     """
-    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    found = [name for name in found if not is_clutter(Path(name).name)]
+    paths = files.below(folder) if folder.is_dir() else ()
+    found = sorted(p.relative_to(folder).as_posix() for p in paths if not is_clutter(p.name))
     if not found:
         raise UserError(f"{folder}: no pictures")
     return found

@@ -1,11 +1,11 @@
 """A folder with a subfolder a class, as Keras, TFDS and most downloads lay pictures out."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from deepconnotation import emotions
 from deepconnotation.console import UserError
+from deepconnotation.data import files
 from deepconnotation.data.decode import is_clutter
 from deepconnotation.data.sources import Item, Rejection, Source
 from deepconnotation.emotions import EmotionSet
@@ -34,7 +34,7 @@ def read(
     full = emotion_set or _known_set(classes, folder)
     dropped = {full.canonical(d, "--drop") for d in drops}
     items, rejections = [], []
-    for path in sorted(_files(folder), key=lambda p: p.relative_to(folder).parts):
+    for path in sorted(files.below(folder), key=lambda p: p.relative_to(folder).parts):
         source = path.relative_to(folder).as_posix()
         top = path.relative_to(folder).parts[0]
         if is_clutter(path.name):
@@ -73,8 +73,3 @@ def _known_set(classes: list[str], folder: Path) -> EmotionSet:
         except emotions.UnknownLabel as error:
             first_error = first_error or error
     raise first_error
-
-
-def _files(folder: Path) -> list[Path]:
-    # os.walk does not follow links, so a link to a parent cannot loop.
-    return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
