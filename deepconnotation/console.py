@@ -34,6 +34,10 @@ class Parser(argparse.ArgumentParser):
             argcomplete.autocomplete(self)
         return super().parse_args(*args, **kwargs)
 
+    def error(self, message: str):
+        """Leave with one line, as for all other bad use; a usage of a screen would hide it."""
+        self.exit(BAD_USE, f"error: {message}; {self.prog} --help tells what there is\n")
+
 
 def argument_parser(doc: str | None, prog: str | None = None) -> argparse.ArgumentParser:
     """Return a parser whose --help shows a module's docstring as it is written."""

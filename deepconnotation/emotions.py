@@ -78,10 +78,9 @@ class EmotionSet:
             return self._ids[word]
         near = difflib.get_close_matches(word, self._ids, n=1, cutoff=0.0)[0]
         place = f"{where}: " if where else ""
-        raise UnknownLabel(
-            f"{place}unknown label {label!r} for {self.name}; the nearest known label is "
-            f"{near!r} (classes: {', '.join(self.classes)})"
-        )
+        nearest = f"unknown label {label!r} for {self.name}; the nearest known label is {near!r}"
+        what = nearest if word else f"no label; expected one of {self.name}"
+        raise UnknownLabel(f"{place}{what} (classes: {', '.join(self.classes)})")
 
     @cached_property
     def _ids(self) -> dict[str, int]:

@@ -23,7 +23,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__)
     add = parser.add_argument
     add("source", metavar="SOURCE", nargs="+", help="folder or archive of pictures, or CSV of "
-        "addresses: url,label with a header, or FI's own")  # fmt: skip
+        "addresses or files: url,label or file,label with a header, or FI's own")  # fmt: skip
     add("--dataset", choices=DATASETS, default="folder", help="how SOURCE is laid out (folder: a "
         "subfolder a class; fi: the same with FI's eight classes, or its CSV files; toy: drawn "
         "into SOURCE first)")  # fmt: skip

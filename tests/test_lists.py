@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -128,6 +129,27 @@ def test_lists_of_any_set(tmp_path):
     path.write_text("url,label\nhttp://h/1,joy\nhttp://h/2\n")
     with pytest.raises(UserError, match="row 3: expected 2 columns, received 1"):
         urls.read(path, FACIAL_EXPRESSIONS)
+
+
+def test_lists_of_files(tmp_path, toy_source):
+    """Paths from the list's folder and absolute ones; a file that is gone is told, as any other."""
+    names = [os.path.relpath(item.path, tmp_path) for item in toy_source.items]
+    names[0] = str(toy_source.items[0].path)
+    rows = [(n, i.label, n) for n, i in zip(names, toy_source.items, strict=True)]
+    write_rows(tmp_path / "l.csv", [("file", "label", "group"), *rows, ("gone.jpg", "awe", "")])
+    done = tool("fetch_and_resize.py", tmp_path / "l.csv", "--emotions", "fi8", "--size", "16",
+                "--out", tmp_path / "out")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = manifest.read(tmp_path / "out")
+    assert {*zip(table["source"], table["label"], table["group"], strict=True)} == {*rows}
+    rejected = (tmp_path / "out/rejected.csv").read_text().splitlines()
+    assert rejected[1:] == ["gone.jpg,unreadable,No such file or directory"]
+
+
+def test_a_list_without_rows(tmp_path):
+    (tmp_path / "l.csv").write_text("file,label\n")
+    with pytest.raises(UserError, match="l.csv: no row below its header"):
+        urls.read(tmp_path / "l.csv", FI)
 
 
 def test_counts_of_the_original_labels_file(tmp_path, capsys):

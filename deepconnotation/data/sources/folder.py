@@ -55,6 +55,8 @@ def read(
 
 
 def _class_folders(folder: Path) -> list[str]:
+    if folder.is_file():
+        raise UserError(f"{folder}: expected a folder, a .csv file or a .zip or .tar archive")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     found = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""A CSV file of picture addresses with labels, of any label set."""
+"""A CSV file of picture addresses, or of files, with labels of any label set."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,14 +8,13 @@ from deepconnotation.console import UserError
 from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import EmotionSet
 
-REQUIRED = ("url", "label")
-
 
 def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -> Source:
     """Read a CSV file with the header `url,label` or `url,label,group`, in any order.
 
-    Where there is a column for every class of the set, these are votes or shares of a label
-    distribution; `label` may then be missing, and is the class with most of them.
+    Pictures that are there already have `file` in place of `url`, a path from the CSV file's
+    folder. Where there is a column for every class of the set, these are votes or shares of a
+    label distribution; `label` may then be missing, and is the class with most of them.
 
     Args:
         path: the file; further columns are ignored.
@@ -34,10 +33,11 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     votes = [places[c] for c in emotion_set.classes if c in places]
     if len(votes) < len(emotion_set.classes):
         votes = []
-    for name in ("url",) if votes else REQUIRED:
+    where = "url" if "url" in places or "file" not in places else "file"
+    for name in (where,) if votes else (where, "label"):
         if name not in places:
             raise UserError(f"{path} row 1: no column {name!r} in {','.join(header)!r}; expected a "
-                            "header with url,label, separated by commas")  # fmt: skip
+                            "header with url,label or file,label, separated by commas")  # fmt: skip
     found: dict[str, list[tuple[str, str, dict]]] = defaultdict(list)
     for number, row in lines:
         if len(row) < len(header):
@@ -53,17 +53,21 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
         label = emotion_set.canonical(told, place)
         extra = distribution.columns(shares, emotion_set.classes) if votes else {}
         group = row[places["group"]] if "group" in places else ""
-        found[row[places["url"]]].append((label, group, extra))
+        found[row[places[where]]].append((label, group, extra))
+    if not found:
+        raise UserError(f"{path}: no row below its header")
     items, rejections = [], []
-    for url, given in found.items():
+    for source, given in found.items():
         (label, group, extra), labels = given[0], {label for label, *_ in given}
-        rejections += one_label(url, labels, len(given))
+        rejections += one_label(source, labels, len(given))
         if len(labels) > 1:
             continue
-        if label in used.classes:
-            items.append(Item(url, label, Path(), group, extra, url=url))
+        if label not in used.classes:
+            rejections.append(Rejection(source, "dropped_class", f"class {label} was left out"))
+        elif where == "url":
+            items.append(Item(source, label, Path(), group, extra, url=source))
         else:
-            rejections.append(Rejection(url, "dropped_class", f"class {label} was left out"))
+            items.append(Item(source, label, Path(path).parent / source, group, extra))
     return Source("urls", used, items, rejections, "the pictures' owners'; see the source")
 
 
