@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -65,7 +66,9 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        print(f"error: {name}{error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "; make room, then go on as after Ctrl-C" if full else ""
+        print(f"error: {name}{error.strerror or error}{hint}", file=sys.stderr)
         status = BAD_USE
     sys.exit(status)
 

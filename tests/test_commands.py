@@ -55,6 +55,16 @@ def test_an_existing_run_is_not_overwritten(toy_run, toy_data):
     assert (toy_run.path / "run.json").read_bytes() == before
 
 
+def test_a_full_disk_is_told_with_what_to_do(capsys):
+    def main():
+        raise OSError(28, "No space left on device", "state.npz")
+
+    with pytest.raises(SystemExit, match="2"):
+        console.run_command(main)
+    told = "error: state.npz: No space left on device; make room, then go on as after Ctrl-C\n"
+    assert capsys.readouterr().err == told
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     console.write_atomic(path, "old")
