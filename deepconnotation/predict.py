@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -198,11 +199,13 @@ def _named(row: dict, classes: list[str]) -> dict:
 
 
 def _line(row: dict, axes: tuple[str, ...]) -> str:
+    # A name may hold line breaks and a terminal's commands.
+    file = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: f"\\x{ord(sign[0]):02x}", row["file"])
     if row["status"] == "ok":
         told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
         label = ", ".join(row["labels"]) or "none" if "labels" in row else row["label"]
-        return f"{label:14}{row['confidence']:6.3f}{told}  {row['file']}"
-    return f"{row['status']:20}  {row['file']}: {row['reason']}"
+        return f"{label:14}{row['confidence']:6.3f}{told}  {file}"
+    return f"{row['status']:20}  {file}: {row['reason']}"
 
 
 if __name__ == "__main__":

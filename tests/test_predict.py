@@ -88,6 +88,9 @@ def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
     words = [sys.executable, "-m", "deepconnotation.predict", toy_run.path, tmp_path]
     done = subprocess.run(words, capture_output=True)
     assert done.returncode == 0 and b"/\xff.jpg\n" in done.stdout
+    (tmp_path / "two\nlines\x1b[2J.jpg").write_bytes(b"")
+    done = command("predict", toy_run.path, tmp_path / "two\nlines\x1b[2J.jpg")
+    assert done.stdout.count("\n") == 1 and r"two\x0alines\x1b[2J.jpg: empty" in done.stdout
     shutil.copytree(toy_run.path, tmp_path / "signs")
     run.load(tmp_path / "signs").update(classes=[f"-{i}" for i in range(8)])
     told = command("predict", tmp_path / "signs", tmp_path / "=x.jpg", "--csv").stdout
