@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         chapters = examples(found)
     path = Path(args.out or found.path / "explain.html")
     write_atomic(path, _page(found, chapters, label, rejected))
-    print(f"explained: {sum(map(len, chapters.values()))} pictures, page: {path}")
+    left_out = f"; left out, with reasons there: {len(rejected)}" if rejected else ""
+    print(f"explained: {sum(map(len, chapters.values()))} pictures, page: {path}{left_out}")
     return SOME_FAILED if any(row["status"] == "rejected" for row in rejected) else 0
 
 

@@ -102,6 +102,7 @@ def test_pages(toy_run, toy_source, tmp_path):
     out = tmp_path / "why.html"
     done = command("explain", toy_run.path, pictures, "--label", "fear", "--out", out)
     assert done.returncode == 3 and "1 pictures" in done.stdout, done.stderr
+    assert done.stdout.endswith("left out, with reasons there: 1\n")
     page = out.read_text()
     assert "red.png: fear" in page and "Not read" in page and "broken.jpg" in page
 
