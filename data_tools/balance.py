@@ -15,7 +15,7 @@ from pathlib import Path
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import UserError, argument_parser, run_command  # noqa: E402
+from deepconnotation.console import UserError, argument_parser, run_command, seed_number  # noqa: E402
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -27,7 +27,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--down-to", metavar="N", help="cut larger classes to N")
     add("--synthesise", action="store_true", help="change contrast, colour and sharpness of copies")
     add("--out", metavar="DIR", help="folder of the new data set")
-    add("--seed", type=int, default=0, help="of the choice and the changes (default 0)")
+    add("--seed", type=seed_number, default=0, help="of the choice and the changes (default 0)")
     return parser.parse_args(arguments)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import argument_parser, run_command  # noqa: E402
+from deepconnotation.console import argument_parser, run_command, seed_number  # noqa: E402
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     how.add_argument("--like", metavar="OTHER", help="prepared data set whose split is taken over")
     how.add_argument("--hold-out", metavar="COLUMN=VALUE", help="test on these pictures, and on "
                      "others of the same people; the rest is train and dev, 90/10")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the order of equal groups (default 0)")
+    add("--seed", type=seed_number, default=0, help="of the order of equal groups (default 0)")
     add("--allow-missing", action="store_true", help="accept a split without some class")
     return parser.parse_args(arguments)
 

@@ -45,6 +45,21 @@ def argument_parser(doc: str | None, prog: str | None = None) -> argparse.Argume
     return Parser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return an argument's type: a whole number from `low` to `high`."""
+
+    def number(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if low <= int(text) <= high:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low} to {high}")
+
+    return number
+
+
+seed_number = whole_number(0, 2**31 - 1)  # what TensorFlow and NumPy both take
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's `main` and leave the process with its exit status.
 

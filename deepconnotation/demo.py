@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, run_command
+from deepconnotation.console import UserError, argument_parser, run_command, whole_number
 
 SHIPPED = Path("snapshots/evoked")
 LARGEST = "20mb"  # of an uploaded file
@@ -27,7 +27,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         )  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets others in "
         "[127.0.0.1]")  # fmt: skip
-    add("--port", type=int, default=7860, help="[7860]")
+    add("--port", type=whole_number(1, 65535), default=7860, help="[7860]")
     return parser.parse_args(arguments)
 
 

@@ -12,7 +12,7 @@ unpacked stays in OUT-originals, for another size; delete it when it is needed n
 import argparse
 from pathlib import Path
 
-from deepconnotation.console import UserError, argument_parser, run_command
+from deepconnotation.console import UserError, argument_parser, run_command, seed_number
 from deepconnotation.data.engine import ENGINES
 from deepconnotation.data.sources.fi import ORDERS
 
@@ -33,7 +33,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--grey", action="store_true", help="make every picture grey")
     add("--drop", action="append", default=[], metavar="CLASS", help="leave a class out")
     add("--fractions", default="80/10/10", help="train/dev/test, or train/test (default 80/10/10)")
-    add("--seed", type=int, default=0, help="of the split (default 0)")
+    add("--seed", type=seed_number, default=0, help="of the split (default 0)")
     add("--labels", metavar="FILE", help="take splits and labels from a labels.json instead")
     add("--workers", type=int, help="processes (default: one a core)")
     add("--engine", choices=ENGINES, default="local", help="where pictures are decoded: "

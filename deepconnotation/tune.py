@@ -31,7 +31,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    run_command,
+    seed_number,
+    write_atomic,
+)
 from deepconnotation.models.registry import resolve
 from deepconnotation.settings import CLASSIFIER_WIDTHS, MONITORS, Settings
 
@@ -78,7 +84,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--trials", type=int, default=20, help="trials in all, of all processes [20]")
     add("--monitor", choices=MONITORS, default="val_loss", help="dev figure to be made better "
         "[val_loss]")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the search [0]")
+    add("--seed", type=seed_number, default=0, help="of the search [0]")
     return parser.parse_args(arguments)
 
 

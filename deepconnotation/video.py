@@ -12,6 +12,7 @@ extra [video].
 import argparse
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -52,7 +53,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    if args.every <= 0 or args.smooth < 0 or (args.seconds is not None and args.seconds <= 0):
+    long_enough = args.seconds is None or args.seconds > 0
+    if not (0 < args.every < math.inf and 0 <= args.smooth < math.inf and long_enough):
         raise UserError("--every and --seconds must be above 0, --smooth not below")
     found = run.load(args.run)
     if found.multi_label:

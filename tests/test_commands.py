@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import command
+from tools import command, tool
 
 from deepconnotation import console
 
@@ -46,6 +46,34 @@ def test_bad_use_of_train(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data_tools/fetch_and_resize.py", "pictures", "--out", "new", "--seed", "-1"],
+        ["data_tools/split.py", "data", "--seed", "-1"],
+        [
+            "data_tools/balance.py",
+            "data",
+            "--up-to",
+            "median",
+            "--out",
+            "new",
+            "--seed",
+            "4294967296",
+        ],
+        ["tune", "space.toml", "--data", "data", "--out", "new", "--seed", "-1"],
+        ["demo", "--port", "65536"],
+        ["video", "run", "film.mp4", "--out", "new", "--every", "nan"],
+        ["video", "run", "film.mp4", "--out", "new", "--seconds", "0"],
+    ],
+)
+def test_numbers_out_of_range(words):
+    name, *rest = words
+    done = tool(Path(name).name, *rest) if "/" in name else command(name, *rest)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert rest[-2] in done.stderr and ("from " in done.stderr or "above 0" in done.stderr)
 
 
 def test_an_existing_run_is_not_overwritten(toy_run, toy_data):
