@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 import sys
 import time
 import zipfile
@@ -27,13 +28,17 @@ def one_line(error: BaseException) -> str:
 class Parser(argparse.ArgumentParser):
     """A parser that a shell can ask for completions, where argcomplete is installed."""
 
-    def parse_args(self, *args, **kwargs):
+    def parse_args(self, args=None, namespace=None):
         """Parse, or answer the shell and leave."""
         if "_ARGCOMPLETE" in os.environ:
             import argcomplete
 
             argcomplete.autocomplete(self)
-        return super().parse_args(*args, **kwargs)
+        # --data "$DATA" with no such variable would be as good as no --data: the drawn set.
+        for word in sys.argv[1:] if args is None else args:
+            if re.fullmatch(r"(--[\w-]+=)?", word):
+                self.error(f"{word or 'an argument'} is empty; is a variable of the shell not set?")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str):
         """Leave with one line, as for all other bad use; a usage of a screen would hide it."""

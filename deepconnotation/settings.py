@@ -155,7 +155,8 @@ class Settings:
         if self.affect == "none" and self.monitor == "val_ccc":
             raise UserError("--monitor val_ccc: only with --affect")
         try:
-            [float(m) for m in self.milestones.split(",")]
+            if not all(0 < float(m) < 100 for m in self.milestones.split(",")):
+                raise ValueError
         except ValueError:
             raise UserError(f"--milestones {self.milestones!r}: expected per cents like 50,75"
                             ) from None  # fmt: skip

@@ -113,6 +113,7 @@ def test_what_cannot_be_explained(toy_run, tmp_path):
         (["--label", "joy"], "the run tells amusement"),
         ([tmp_path / "broken.jpg"], "no picture in .*broken.jpg"),
         ([tmp_path / "gone"], "gone"),
+        (["--out", tmp_path / "broken.jpg"], "broken.jpg: expected the name of a page"),
     ):
         done = command("explain", toy_run.path, *words)
         assert done.returncode == 2 and re.search(message, done.stderr), done.stderr
