@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         if word not in CHECKS:
             raise UserError(f"--fail-on {word}: expected some of {','.join(CHECKS)}")
     if manifest.exists(args.dataset):
+        if args.emotions or args.drop:
+            raise UserError(f"--emotions, --drop: {args.dataset} is prepared and has its classes")
         pictures = measure.pictures_of(args.dataset)
         classes = manifest.read_info(args.dataset).classes
         reasons = prepare.rejection_counts(args.dataset)

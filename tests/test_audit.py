@@ -105,6 +105,8 @@ def test_leaks_are_found_and_fail(leaky, toy_data, tmp_path):
     assert done.returncode == 0, done.stderr
     done = tool("audit.py", toy_data, "--fail-on", "dust", "--out", tmp_path / "c")
     assert done.returncode == 2 and "--fail-on dust" in done.stderr
+    done = tool("audit.py", toy_data, "--drop", "awe", "--out", tmp_path / "c")
+    assert done.returncode == 2 and "is prepared and has its classes" in done.stderr
 
 
 def test_copies_that_left_the_training_split(toy_data, tmp_path):
