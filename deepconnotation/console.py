@@ -25,6 +25,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def printable(text: str) -> str:
+    r"""Return a text that stays on its line: a file's name may hold line breaks and a terminal's
+    commands, which become \x0a and the like."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: f"\\x{ord(sign[0]):02x}", text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that a shell can ask for completions, where argcomplete is installed."""
 
@@ -42,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         """Leave with one line, as for all other bad use; a usage of a screen would hide it."""
-        self.exit(BAD_USE, f"error: {message}; {self.prog} --help tells what there is\n")
+        self.exit(BAD_USE, f"error: {printable(message)}; {self.prog} --help tells what there is\n")
 
 
 def argument_parser(doc: str | None, prog: str | None = None) -> argparse.ArgumentParser:
@@ -75,7 +81,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = main() or 0
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         status = BAD_USE
     except KeyboardInterrupt as error:
         print(f"interrupted{f': {error}' if str(error) else ''}", file=sys.stderr)
@@ -88,7 +94,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         name = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "; make room, then go on as after Ctrl-C" if full else ""
-        print(f"error: {name}{error.strerror or error}{hint}", file=sys.stderr)
+        print(f"error: {printable(name)}{error.strerror or error}{hint}", file=sys.stderr)
         status = BAD_USE
     sys.exit(status)
 

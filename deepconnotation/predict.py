@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import os
-import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, progress, run_command
+from deepconnotation.console import UserError, argument_parser, printable, progress, run_command
 from deepconnotation.data import files
 
 if TYPE_CHECKING:
@@ -199,8 +198,7 @@ def _named(row: dict, classes: list[str]) -> dict:
 
 
 def _line(row: dict, axes: tuple[str, ...]) -> str:
-    # A name may hold line breaks and a terminal's commands.
-    file = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: f"\\x{ord(sign[0]):02x}", row["file"])
+    file = printable(row["file"])
     if row["status"] == "ok":
         told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
         label = ", ".join(row["labels"]) or "none" if "labels" in row else row["label"]

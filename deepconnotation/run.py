@@ -150,7 +150,7 @@ def load(path: str | Path) -> Run:
     path = Path(path)
     try:
         config = json.loads((path / "run.json").read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no run.json there; expected a run folder") from None
     except ValueError as error:
         raise UserError(f"{path / 'run.json'}: damaged ({error})") from None

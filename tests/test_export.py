@@ -127,6 +127,10 @@ def test_weights_are_rounded_to_seven_digits():
 def test_what_cannot_be_exported(trained, tmp_path):
     done = command("export", trained.path, "--to", "small")
     assert done.returncode == 2 and "give it alone, and --out" in done.stderr
+    before = run.file_sha256(trained.path / "model.keras")
+    done = command("export", trained.path, "--to", "keras", "--out", trained.path)
+    assert done.returncode == 2 and "a run exists already there" in done.stderr
+    assert run.file_sha256(trained.path / "model.keras") == before
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(trained.path, elsewhere)
     config = json.loads((elsewhere / "run.json").read_text())

@@ -102,6 +102,8 @@ def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
     ("arguments", "message"),
     [
         (["/nowhere", "x.jpg"], "/nowhere: no run.json there"),
+        (["/dev/null", "x.jpg"], "/dev/null: no run.json there"),
+        (["/two\nlines", "x.jpg"], r"/two\x0alines: no run.json there"),
         (["{run}", "{empty}"], "no picture in"),
         (["{run}", "-"], "no picture in"),
         (["{run}"], "IMAGE|DIR|-"),
