@@ -98,6 +98,7 @@ def embed(
     from deepconnotation.data import manifest, pipeline
     from deepconnotation.models.fold import fold
 
+    run.spare(folder)
     info = manifest.read_info(dataset)
     found = {s for s in manifest.read(dataset)["split"] if s}
     parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]

@@ -63,9 +63,7 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
     """
     from deepconnotation import export_forms
 
-    if (folder / "run.json").exists():
-        raise UserError(f"--out {folder}: a run exists already there, whose model would be lost; "
-                        "choose another name")  # fmt: skip
+    run.spare(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path, answer = export_forms.FORMS[form](found, folder, info(found))
     if example := export_examples.EXAMPLES.get(form):

@@ -141,6 +141,17 @@ def create(path: str | Path, config: dict) -> Run:
     )  # fmt: skip
 
 
+def spare(folder: Path) -> None:
+    """Refuse a run's folder as the place for something else.
+
+    Raises:
+        UserError: when there is a run.
+    """
+    if (folder / "run.json").exists():
+        raise UserError(f"--out {folder}: a run exists already there, whose files would be lost; "
+                        "choose another name")  # fmt: skip
+
+
 def load(path: str | Path) -> Run:
     """Read a run folder.
 

@@ -31,6 +31,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepconnotation import run
 from deepconnotation.console import (
     UserError,
     argument_parser,
@@ -97,6 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError("tune needs Optuna; pip install deepconnotation[tune]") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     out, data = Path(args.out), Path(args.data)
+    run.spare(out)
     fingerprint = _fingerprint(space, data)
     out.mkdir(parents=True, exist_ok=True)
     study = open_study(out, space, fingerprint, args.monitor, args.seed)

@@ -159,6 +159,8 @@ def test_what_does_not_fit_is_refused(embedded, toy_run, toy_source, toy_data, t
         embed.embed("resnet18", toy_data, tmp_path / "a")
     with pytest.raises(UserError, match="holds embeddings of .*toy"):
         embed.embed("efficientnet_lite0", toy_data, embedded)
+    with pytest.raises(UserError, match="a run exists already there"):  # and has metrics.json, too
+        embed.embed("efficientnet_lite0", toy_data, toy_run.path)
     larger = tmp_path / "larger"
     prepare.prepare(toy_source, larger, 24, workers=1)
     with pytest.raises(UserError, match="takes 16x16 pixels, the data set has 24x24"):

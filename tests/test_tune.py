@@ -146,6 +146,11 @@ def test_an_unknown_preset():
         tune.read_space("original-rates")
 
 
+def test_a_run_is_not_written_over(toy_run, toy_data):
+    with pytest.raises(UserError, match="a run exists already there"):
+        tune.main(["original-rate", "--data", str(toy_data), "--out", str(toy_run.path)])
+
+
 def test_a_damaged_study_is_named(tmp_path):
     (tmp_path / "study.db").write_bytes(b"no database at all, " * 20)
     with pytest.raises(UserError, match="study.db: file is not a database; choose another --out"):
