@@ -12,7 +12,7 @@ from deepconnotation.predict import list_inputs
 
 @pytest.fixture
 def linked(tmp_path):
-    """awe/ is a link to another place, which holds a link back, a broken one and a pipe."""
+    """awe/ is a link to another place, which holds a link back, broken ones and a pipe."""
     there, top = tmp_path / "there", tmp_path / "top"
     for name in ("there/awe/more/2.jpg", "there/awe/1.jpg", "top/fear/3.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -20,13 +20,14 @@ def linked(tmp_path):
     (there / "awe/back").symlink_to("..")
     (there / "awe/more/self").symlink_to(".")
     (there / "awe/gone.jpg").symlink_to("nowhere.jpg")
+    (there / "awe/itself.jpg").symlink_to("itself.jpg")
     os.mkfifo(there / "awe/pipe.jpg")
     (top / "awe").symlink_to(there / "awe")
     (top / "fear/up").symlink_to(top)
     return top
 
 
-INSIDE = ["awe/1.jpg", "awe/gone.jpg", "awe/more/2.jpg", "fear/3.jpg"]
+INSIDE = ["awe/1.jpg", "awe/gone.jpg", "awe/itself.jpg", "awe/more/2.jpg", "fear/3.jpg"]
 
 
 def test_links_are_followed_and_loops_are_not(linked):

@@ -25,8 +25,12 @@ def _below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         yield folder
         return
     for entry in entries:
-        if entry.is_file() or not os.path.exists(entry):  # a broken link is told as one
+        if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and _is_file(entry.path)):
             yield folder / entry.name
     for entry in entries:
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry)):
             yield from _below(folder / entry.name, (*above, real))
+
+
+def _is_file(link: str) -> bool:
+    return os.path.isfile(link) or not os.path.exists(link)  # a broken link is told as one
