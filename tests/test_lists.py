@@ -8,10 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import server
+from PIL import Image
 from tools import tool
 
 from deepconnotation.console import UserError
-from deepconnotation.data import labels, manifest
+from deepconnotation.data import labels, manifest, prepare
 from deepconnotation.data.sources import Item, Options, Source, fi, read, urls
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, FI
 
@@ -144,6 +145,26 @@ def test_lists_of_files(tmp_path, toy_source):
     assert {*zip(table["source"], table["label"], table["group"], strict=True)} == {*rows}
     rejected = (tmp_path / "out/rejected.csv").read_text().splitlines()
     assert rejected[1:] == ["gone.jpg,unreadable,No such file or directory"]
+
+
+def test_a_list_that_tells_the_splits(tmp_path, toy_source):
+    """Every fifth picture is for test; a training picture that is nearly one of these is not."""
+    rows = [(str(item.path), item.label, "test" if i % 5 == 0 else "train")
+            for i, item in enumerate(toy_source.items)]  # fmt: skip
+    near = Image.open(rows[0][0]).convert("RGB")
+    near.putpixel((0, 0), (0, 0, 0))
+    near.save(tmp_path / "near.png")
+    write_rows(tmp_path / "l.csv",
+               [("file", "label", "split"), *rows, ("near.png", rows[0][1], "train")])  # fmt: skip
+    prepare.prepare(urls.read(tmp_path / "l.csv", FI), tmp_path / "out", 16, workers=1)
+    table = manifest.read(tmp_path / "out")
+    test = {source for source, _, split in rows if split == "test"}
+    assert {*table.loc[table["split"] == "test", "source"]} == test
+    assert set(table["split"]) == {"train", "dev", "test"}
+    assert "near.png,near_official" in (tmp_path / "out/rejected.csv").read_text()
+    write_rows(tmp_path / "l.csv", [("file", "label", "split"), ("1.jpg", "awe", "holdout")])
+    with pytest.raises(UserError, match="l.csv row 2: unknown split 'holdout'; expected train"):
+        urls.read(tmp_path / "l.csv", FI)
 
 
 def test_a_list_without_rows(tmp_path):

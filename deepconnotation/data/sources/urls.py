@@ -8,13 +8,16 @@ from deepconnotation.console import UserError
 from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import EmotionSet
 
+#: word -> split; what is for training is still to be divided where there is no dev split
+SPLITS = {"": "", "train": "", "dev": "dev", "val": "dev", "validation": "dev", "test": "test"}
 
 def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -> Source:
     """Read a CSV file with the header `url,label` or `url,label,group`, in any order.
 
     Pictures that are there already have `file` in place of `url`, a path from the CSV file's
     folder. Where there is a column for every class of the set, these are votes or shares of a
-    label distribution; `label` may then be missing, and is the class with most of them.
+    label distribution; `label` may then be missing, and is the class with most of them. A column
+    `split` tells who is held out, as dev (or val) and test.
 
     Args:
         path: the file; further columns are ignored.
@@ -38,7 +41,7 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
         if name not in places:
             raise UserError(f"{path} row 1: no column {name!r} in {','.join(header)!r}; expected a "
                             "header with url,label or file,label, separated by commas")  # fmt: skip
-    found: dict[str, list[tuple[str, str, dict]]] = defaultdict(list)
+    found: dict[str, list[tuple[str, str, str, dict]]] = defaultdict(list)
     for number, row in lines:
         if len(row) < len(header):
             raise UserError(
@@ -53,21 +56,25 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
         label = emotion_set.canonical(told, place)
         extra = distribution.columns(shares, emotion_set.classes) if votes else {}
         group = row[places["group"]] if "group" in places else ""
-        found[row[places[where]]].append((label, group, extra))
+        word = row[places["split"]].lower() if "split" in places else ""
+        if word not in SPLITS:
+            raise UserError(f"{place}: unknown split {word!r}; expected train, dev or test")
+        found[row[places[where]]].append((label, group, SPLITS[word], extra))
     if not found:
         raise UserError(f"{path}: no row below its header")
     items, rejections = [], []
     for source, given in found.items():
-        (label, group, extra), labels = given[0], {label for label, *_ in given}
+        (label, group, split, extra), labels = given[0], {label for label, *_ in given}
         rejections += one_label(source, labels, len(given))
         if len(labels) > 1:
             continue
         if label not in used.classes:
             rejections.append(Rejection(source, "dropped_class", f"class {label} was left out"))
         elif where == "url":
-            items.append(Item(source, label, Path(), group, extra, url=source))
+            items.append(Item(source, label, Path(), group, extra, source, split=split))
         else:
-            items.append(Item(source, label, Path(path).parent / source, group, extra))
+            file = Path(path).parent / source
+            items.append(Item(source, label, file, group, extra, split=split))
     return Source("urls", used, items, rejections, "the pictures' owners'; see the source")
 
 
