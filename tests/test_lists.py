@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -154,14 +155,16 @@ def test_a_list_that_tells_the_splits(tmp_path, toy_source):
     near = Image.open(rows[0][0]).convert("RGB")
     near.putpixel((0, 0), (0, 0, 0))
     near.save(tmp_path / "near.png")
-    write_rows(tmp_path / "l.csv",
-               [("file", "label", "split"), *rows, ("near.png", rows[0][1], "train")])  # fmt: skip
+    shutil.copy(rows[0][0], tmp_path / "0.png")  # before the other by its name, and yet it goes
+    more = [(name, rows[0][1], "train") for name in ("near.png", "0.png")]
+    write_rows(tmp_path / "l.csv", [("file", "label", "split"), *rows, *more])
     prepare.prepare(urls.read(tmp_path / "l.csv", FI), tmp_path / "out", 16, workers=1)
     table = manifest.read(tmp_path / "out")
     test = {source for source, _, split in rows if split == "test"}
     assert {*table.loc[table["split"] == "test", "source"]} == test
     assert set(table["split"]) == {"train", "dev", "test"}
-    assert "near.png,near_official" in (tmp_path / "out/rejected.csv").read_text()
+    rejected = (tmp_path / "out/rejected.csv").read_text()
+    assert "near.png,near_official" in rejected and "0.png,duplicate" in rejected
     write_rows(tmp_path / "l.csv", [("file", "label", "split"), ("1.jpg", "awe", "holdout")])
     with pytest.raises(UserError, match="l.csv row 2: unknown split 'holdout'; expected train"):
         urls.read(tmp_path / "l.csv", FI)

@@ -66,13 +66,36 @@ def make_tree(root, *names):
 
 
 def test_folder_takes_the_set_that_knows_all_names(tmp_path):
-    make_tree(tmp_path, "Awe/b.jpg", "Awe/deep/a.jpg", "fear/c.jpg", "fear/.DS_Store", "loose.jpg")
+    make_tree(tmp_path, "Awe/b.jpg", "Awe/deep/a.jpg", "fear/c.jpg", "fear/.DS_Store", "loose.jpg",
+              "__MACOSX/Awe/b.jpg", ".ipynb_checkpoints/b.jpg",
+              "fear/@eaDir/c.jpg/c.jpg")  # fmt: skip
     source = folder.read(tmp_path)
     assert source.emotions.classes == ("awe", "fear")  # FI's order, classes without a folder gone
     found = [(i.source, i.label) for i in source.items]
     assert found == [("Awe/b.jpg", "awe"), ("Awe/deep/a.jpg", "awe"), ("fear/c.jpg", "fear")]
     reasons = {r.source: r.reason for r in source.rejections}
-    assert reasons == {"fear/.DS_Store": "clutter", "loose.jpg": "no_label"}
+    assert reasons == {
+        "loose.jpg": "no_label", **dict.fromkeys(
+            ("fear/.DS_Store", "__MACOSX/Awe/b.jpg", ".ipynb_checkpoints/b.jpg",
+             "fear/@eaDir/c.jpg/c.jpg"), "clutter"),
+    }  # fmt: skip
+
+
+def test_folders_of_splits(tmp_path):
+    """As Keras and torchvision lay them out; a class may be missing in one."""
+    make_tree(tmp_path, "train/Awe/a.jpg", "train/fear/b.jpg", "Val/fear/c.jpg", "test/awe/d.jpg",
+              "test/loose.jpg", "readme.txt")  # fmt: skip
+    source = folder.read(tmp_path)
+    assert source.emotions.classes == ("awe", "fear")
+    assert {(i.source, i.label, i.split) for i in source.items} == {
+        ("train/Awe/a.jpg", "awe", ""), ("train/fear/b.jpg", "fear", ""),
+        ("Val/fear/c.jpg", "fear", "dev"), ("test/awe/d.jpg", "awe", "test"),
+    }  # fmt: skip
+    reasons = {r.source: r.reason for r in source.rejections}
+    assert reasons == {"test/loose.jpg": "no_label", "readme.txt": "no_label"}
+    make_tree(tmp_path, "train/pride/a.jpg")
+    with pytest.raises(UserError, match="folder .*/train/pride: unknown label 'pride'"):
+        folder.read(tmp_path)
 
 
 def test_folder_order_is_the_sets_and_not_the_alphabets(tmp_path):

@@ -44,7 +44,9 @@ REASONS = {
 warnings.filterwarnings("ignore", module=r"PIL\b")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_CLUTTER = re.compile(r"^(\..*|thumbs\.db|desktop\.ini|.*\.(part|tmp|crdownload))$", re.IGNORECASE)
+_CLUTTER = re.compile(
+    r"^(\..*|thumbs\.db|desktop\.ini|__macosx|@eadir|.*\.(part|tmp|crdownload))$", re.IGNORECASE
+)
 _TAGS = re.compile(rb"<(svg|!doctype html|html|head|body)\b")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 #: How a file starts -> how it ends if it is whole.
@@ -101,7 +103,7 @@ class Picture(NamedTuple):
 
 
 def is_clutter(name: str) -> bool:
-    """Tell whether a file's name says that it is a system or partial file and no picture."""
+    """Tell whether a file's or folder's name says that it is a system's or partial, no picture."""
     return _CLUTTER.match(name) is not None
 
 

@@ -210,7 +210,7 @@ def drop_repeats(
 
     The same bytes under two labels carry no label: a host's "photo no longer available" sign when
     they came at least five times, contradicting labels otherwise; all of them go. Under one label
-    the first stays.
+    the first stays, which is a held-out one where the data set's own makers held one out.
     """
     gone: dict[int, tuple[str, str]] = {}
     for _, same in table[table["sha256"].duplicated(keep=False)].groupby("sha256"):
@@ -221,6 +221,7 @@ def drop_repeats(
             detail = f"the same bytes {len(same)} times under {len(labels)} labels"
             gone.update(dict.fromkeys(same.index, (reason, detail)))
         elif not keep_duplicates:
+            same = same.sort_values("split", key=lambda split: split == "", kind="stable")
             first = same.iloc[0]["source"]
             gone.update(dict.fromkeys(same.index[1:], ("duplicate", f"same bytes as {first}")))
     rejections = [Rejection(table.at[i, "source"], *why) for i, why in sorted(gone.items())]

@@ -12,6 +12,9 @@ from deepconnotation import emotions
 from deepconnotation.console import UserError
 from deepconnotation.emotions import EmotionSet
 
+#: word -> split; what is for training is still to be divided where there is no dev split
+SPLITS = {"train": "", "dev": "dev", "val": "dev", "validation": "dev", "test": "test"}
+
 
 @dataclass(frozen=True)
 class Item:

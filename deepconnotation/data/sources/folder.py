@@ -7,7 +7,7 @@ from deepconnotation import emotions
 from deepconnotation.console import UserError
 from deepconnotation.data import files
 from deepconnotation.data.decode import is_clutter
-from deepconnotation.data.sources import Item, Rejection, Source
+from deepconnotation.data.sources import SPLITS, Item, Rejection, Source
 from deepconnotation.emotions import EmotionSet
 
 
@@ -20,7 +20,8 @@ def read(
     """List the pictures of a class-per-folder tree.
 
     Args:
-        folder: holds one subfolder a class; a class folder may have subfolders of its own.
+        folder: holds one subfolder a class, or subfolders train, val (or dev) and test with one a
+            class each: these are the splits. A class folder may have subfolders of its own.
         emotion_set: the label set; None takes the first known set that has every folder's name,
             without the classes that have no folder.
         drops: classes to leave out.
@@ -30,22 +31,26 @@ def read(
         UserError: when fewer than two classes have a folder, or a folder's name is no label.
     """
     folder = Path(folder)
-    classes = _class_folders(folder)
-    full = emotion_set or _known_set(classes, folder)
+    parts = _subfolders(folder)
+    divided = all(part.lower() in SPLITS for part in parts)
+    tops = [folder / part for part in parts] if divided else [folder]
+    classes = [top / label for top in tops for label in _subfolders(top)]
+    full = emotion_set or _known_set(classes)
     dropped = {full.canonical(d, "--drop") for d in drops}
     items, rejections = [], []
     for path in sorted(files.below(folder), key=lambda p: p.relative_to(folder).parts):
-        source = path.relative_to(folder).as_posix()
-        top = path.relative_to(folder).parts[0]
-        if is_clutter(path.name):
+        where = path.relative_to(folder)
+        source, inside = where.as_posix(), where.parts[1:] if divided else where.parts
+        if any(map(is_clutter, where.parts)):
             rejections.append(Rejection(source, "clutter", "a system or partial file, no picture"))
-        elif top == path.name:
+        elif len(inside) < 2:
             rejections.append(Rejection(source, "no_label", "not inside a class folder"))
-        elif full.canonical(top, f"folder {folder / top}") in dropped:
-            rejections.append(Rejection(source, "dropped_class", f"class {top} was left out"))
+        elif full.canonical(inside[0]) in dropped:
+            rejections.append(Rejection(source, "dropped_class", f"class {inside[0]} was left out"))
         else:
-            items.append(Item(source, full.canonical(top), path))
-    present = {full.canonical(f) for f in classes} - dropped
+            split = SPLITS[where.parts[0].lower()] if divided else ""
+            items.append(Item(source, full.canonical(inside[0]), path, split=split))
+    present = {full.canonical(path.name) for path in classes} - dropped
     if len(present) < 2:
         what = f"only {min(present)}" if present else "no class"
         raise UserError(f"{folder}: {what} is left; expected two class folders or more")
@@ -54,23 +59,23 @@ def read(
     return Source(name, used, items, rejections, "the pictures' owners'; see the source")
 
 
-def _class_folders(folder: Path) -> list[str]:
+def _subfolders(folder: Path) -> list[str]:
     if folder.is_file():
         raise UserError(f"{folder}: expected a folder, a .csv file or a .zip or .tar archive")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    found = [p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    found = [p.name for p in folder.iterdir() if p.is_dir() and not is_clutter(p.name)]
     if not found:
         raise UserError(f"{folder}: expected one subfolder a class, like {folder}/awe/1.jpg")
     return sorted(found)
 
 
-def _known_set(classes: list[str], folder: Path) -> EmotionSet:
+def _known_set(classes: list[Path]) -> EmotionSet:
     first_error = None
     for candidate in emotions.EMOTION_SETS.values():
         try:
-            for label in classes:
-                candidate.canonical(label, f"folder {folder / label}")
+            for path in classes:
+                candidate.canonical(path.name, f"folder {path}")
             return candidate
         except emotions.UnknownLabel as error:
             first_error = first_error or error

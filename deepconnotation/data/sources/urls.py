@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepconnotation.console import UserError
-from deepconnotation.data.sources import Item, Rejection, Source, table
+from deepconnotation.data.sources import SPLITS, Item, Rejection, Source, table
 from deepconnotation.emotions import EmotionSet
 
-#: word -> split; what is for training is still to be divided where there is no dev split
-SPLITS = {"": "", "train": "", "dev": "dev", "val": "dev", "validation": "dev", "test": "test"}
 
 def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -> Source:
     """Read a CSV file with the header `url,label` or `url,label,group`, in any order.
@@ -56,7 +54,7 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
         label = emotion_set.canonical(told, place)
         extra = distribution.columns(shares, emotion_set.classes) if votes else {}
         group = row[places["group"]] if "group" in places else ""
-        word = row[places["split"]].lower() if "split" in places else ""
+        word = row[places["split"]].lower() if "split" in places else "train"
         if word not in SPLITS:
             raise UserError(f"{place}: unknown split {word!r}; expected train, dev or test")
         found[row[places[where]]].append((label, group, SPLITS[word], extra))
