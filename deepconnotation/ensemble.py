@@ -112,10 +112,8 @@ def check(members: list[run.Run]) -> None:
 
     if len(members) < 2:
         raise UserError("an ensemble needs two runs or more")
-    first, paths = members[0], [member.path.resolve() for member in members]
-    for number, member in enumerate(members):
-        if paths.index(paths[number]) < number:
-            raise UserError(f"{member.path} is named twice")
+    first = members[0]
+    for member in members:
         if member.config["state"] != "finished":
             raise UserError(f"{member.path} is {member.config['state']}; finish it first")
         if member.multi_label:

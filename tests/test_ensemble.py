@@ -149,8 +149,6 @@ def test_valence_is_told_only_where_all_members_tell_it():
 def test_what_does_not_belong_together_is_refused(members, toy_source, toy_run, tmp_path):
     with pytest.raises(UserError, match="two runs or more"):
         ensemble.ensemble(members[:1], tmp_path / "one")
-    with pytest.raises(UserError, match="small_cnn is named twice"):
-        ensemble.ensemble([*members, run.load(members[0].path)], tmp_path / "no")
     other = tmp_path / "other"
     prepare.prepare(toy_source, other, 16, seed=7, fractions="60/20/20", workers=1)
     settings = Settings(**SETTINGS)
