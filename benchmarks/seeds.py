@@ -152,7 +152,7 @@ RECIPES = {
         "--fine-tune 0.15 --ema 0.998 --label-smoothing 0.1 --dropout 0.3 --stochastic-depth 0.1 "
         "--zoom 0.2 --contrast 0.2 --monitor val_accuracy --test-flip",
     ),
-    "fi-stage4": (  # fewer layers tuned and mixup: two thirds of the time
+    "fi-stage4": (  # fewer layers tuned, an epoch less, mixup
         {"data/fi192": f"{FI} --size 192 --out data/fi192"},
         "--arch efficientnet_lite0 --weights imagenet --data data/fi192 --freeze-until stage4 "
         "--head-epochs 1 --epochs 6 --optimizer adamw --weight-decay 0.02 --rate 2e-3 "

@@ -32,7 +32,8 @@ def printable(text: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that a shell can ask for completions, where argcomplete is installed."""
+    """A parser that tells bad use on one line, and that a shell can ask for completions, where
+    argcomplete is installed."""
 
     def parse_args(self, args=None, namespace=None):
         """Parse, or answer the shell and leave."""
@@ -68,7 +69,8 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
-seed_number = whole_number(0, 2**31 - 1)  # what TensorFlow and NumPy both take
+SEEDS = 0, 2**31 - 1  # what TensorFlow and NumPy both take
+seed_number = whole_number(*SEEDS)
 
 
 def run_command(main: Callable[[], int | None]) -> None:

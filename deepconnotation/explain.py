@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.label and args.label not in found.classes:
         raise UserError(f"--label {args.label}: the run tells {', '.join(found.classes)}")
     label = found.classes.index(args.label) if args.label else None
-    path = Path(args.out or found.path / "explain.html")
-    if path.suffix.lower() not in (".html", ".htm"):  # it might be a picture's, which would be lost
+    page = Path(args.out or found.path / "explain.html")
+    if page.suffix.lower() not in (".html", ".htm"):  # it might be a picture's, which would be lost
         raise UserError(f"--out {args.out}: expected the name of a page, like why.html")
     rejected: list[dict] = []
     if args.inputs:
@@ -62,9 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         chapters = {"Pictures": [(row["pixels"], Path(row["file"]).name, "") for row in rows]}
     else:
         chapters = examples(found)
-    write_atomic(path, _page(found, chapters, label, rejected))
+    write_atomic(page, _page(found, chapters, label, rejected))
     left_out = f"; left out, with reasons there: {len(rejected)}" if rejected else ""
-    print(f"explained: {sum(map(len, chapters.values()))} pictures, page: {path}{left_out}")
+    print(f"explained: {sum(map(len, chapters.values()))} pictures, page: {page}{left_out}")
     return SOME_FAILED if any(row["status"] == "rejected" for row in rejected) else 0
 
 

@@ -3,7 +3,7 @@
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, field, fields
 
-from deepconnotation.console import UserError
+from deepconnotation.console import SEEDS, UserError
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -137,7 +137,7 @@ class Settings:
             "polarity": (0, 100), "wheel": (0, 100),
             "logit_adjustment": (0, 10), "balanced_sampling": (0, 1e6), "fine_tune": (1e-6, 1),
             "warmup": (0, 100_000), "weight_decay": (0, 10),
-            "plateau": (0, 100_000), "patience": (0, 100_000), "seed": (0, 2**31 - 1),
+            "plateau": (0, 100_000), "patience": (0, 100_000), "seed": SEEDS,
         }  # fmt: skip
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -155,11 +155,11 @@ class Settings:
         if self.affect == "none" and self.monitor == "val_ccc":
             raise UserError("--monitor val_ccc: only with --affect")
         try:
-            if not all(0 < float(m) < 100 for m in self.milestones.split(",")):
-                raise ValueError
+            inside = all(0 < float(m) < 100 for m in self.milestones.split(","))
         except ValueError:
-            raise UserError(f"--milestones {self.milestones!r}: expected per cents like 50,75"
-                            ) from None  # fmt: skip
+            inside = False
+        if not inside:
+            raise UserError(f"--milestones {self.milestones!r}: expected per cents like 50,75")
 
     @classmethod
     def from_dict(cls, values: dict) -> "Settings":

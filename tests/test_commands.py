@@ -56,16 +56,7 @@ def test_bad_use_of_train(arguments, message, tmp_path):
     [
         ["data_tools/fetch_and_resize.py", "pictures", "--out", "new", "--seed", "-1"],
         ["data_tools/split.py", "data", "--seed", "-1"],
-        [
-            "data_tools/balance.py",
-            "data",
-            "--up-to",
-            "median",
-            "--out",
-            "new",
-            "--seed",
-            "4294967296",
-        ],
+        ["data_tools/balance.py", "data", "--up-to", "9", "--out", "new", "--seed", "2147483648"],
         ["tune", "space.toml", "--data", "data", "--out", "new", "--seed", "-1"],
         ["demo", "--port", "65536"],
         ["video", "run", "film.mp4", "--out", "new", "--every", "nan"],

@@ -96,7 +96,7 @@ def test_round_trip_of_all_in_a_fresh_process(tmp_path):
     """Safe mode, and no custom_objects: the package's own classes are looked up by name."""
     expected = {}
     deeper = {"resnet34", "resnet101", "resnet152"}  # only in the number of their blocks
-    grey = ("small_cnn", "efficientnet_lite0")  # of one channel and of three
+    grey = ("resnet18", "fractal", "efficientnet_lite0", "mobilenet_v2")  # one of each kind
     names = [arch for arch in registry.ARCHITECTURES if arch not in deeper]
     models = {name: shared(name) for name in names}
     models |= {f"{name}-grey": small(name, grey=True) for name in grey}

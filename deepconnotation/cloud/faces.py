@@ -36,8 +36,8 @@ def pictures(folder: Path) -> list[str]:
     Raises:
         UserError: when there is none.
     """
-    paths = files.below(folder) if folder.is_dir() else ()
-    found = sorted(p.relative_to(folder).as_posix() for p in paths if not is_clutter(p.name))
+    paths = [path for path in files.below(folder) if not is_clutter(path.name)]
+    found = sorted(path.relative_to(folder).as_posix() for path in paths)
     if not found:
         raise UserError(f"{folder}: no pictures")
     return found

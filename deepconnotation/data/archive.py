@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from deepconnotation.console import UserError, one_line, progress
+from deepconnotation.data.decode import is_clutter
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_RATIO = 100  # unpacked to packed bytes; pictures are packed already
@@ -55,7 +56,7 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
             raise UserError(f"{path}: cannot be unpacked ({one_line(error)})") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    inside = [p for p in folder.iterdir() if not p.name.startswith((".", "__MACOSX"))]
+    inside = [p for p in folder.iterdir() if not is_clutter(p.name)]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 

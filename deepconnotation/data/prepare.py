@@ -213,7 +213,9 @@ def drop_repeats(
     the first stays, which is a held-out one where the data set's own makers held one out.
     """
     gone: dict[int, tuple[str, str]] = {}
-    for _, same in table[table["sha256"].duplicated(keep=False)].groupby("sha256"):
+    repeated = table[table["sha256"].duplicated(keep=False)]
+    repeated = repeated.sort_values("split", key=lambda split: split == "", kind="stable")
+    for _, same in repeated.groupby("sha256"):
         labels = Counter(same["label"])
         if len(labels) > 1:
             placeholder = len(same) >= PLACEHOLDER_TIMES
@@ -221,7 +223,6 @@ def drop_repeats(
             detail = f"the same bytes {len(same)} times under {len(labels)} labels"
             gone.update(dict.fromkeys(same.index, (reason, detail)))
         elif not keep_duplicates:
-            same = same.sort_values("split", key=lambda split: split == "", kind="stable")
             first = same.iloc[0]["source"]
             gone.update(dict.fromkeys(same.index[1:], ("duplicate", f"same bytes as {first}")))
     rejections = [Rejection(table.at[i, "source"], *why) for i, why in sorted(gone.items())]
