@@ -1,9 +1,11 @@
 """`embed` against Keras' `predict` and timm in PyTorch, from the same files.
 
     python benchmarks/embed.py FOLDER [--pictures 1536]
+    python benchmarks/embed.py data/faces96
 
-FOLDER holds pictures in a folder a class; some of them are prepared at 299 pixels for InceptionV3
-and at 224 for EfficientNet-Lite0, with random weights, which cost the same. Keras reads with
+Of a prepared data set all pictures are embedded as they are, without timm. Any other FOLDER holds
+pictures in a folder a class; some of them are prepared at 299 pixels for InceptionV3 and at 224 for
+EfficientNet-Lite0. The weights are random, which cost the same. Keras reads with
 `image_dataset_from_directory` and predicts in float32, its default; timm's nets run channels-last
 under bfloat16's autocast, fed by a DataLoader of two processes. Ours writes its packed cache anew
 each time, and the embeddings to disk. All load or build their net anew each time; all in turn.
@@ -19,7 +21,8 @@ from turns import Peer, Row, in_turn, parse, some_of, tell, workplace
 from deepconnotation import embed, train
 from deepconnotation.backend import keras
 from deepconnotation.console import run_command
-from deepconnotation.data import prepare
+from deepconnotation.data import manifest, prepare
+from deepconnotation.data.manifest import SPLITS
 from deepconnotation.data.sources import Source
 from deepconnotation.run import Run, file_sha256, save_model
 from deepconnotation.settings import Settings
@@ -51,7 +54,7 @@ def plain(found: Run, data: Path, count: int) -> float:
     keras.mixed_precision.set_dtype_policy("float32")
     started = time.perf_counter()
     model = embed.embedding_model(str(found.path), (*found.size, 3))
-    for split in ("train", "test"):
+    for split in [name for name in SPLITS if (data / name).is_dir()]:
         files = keras.utils.image_dataset_from_directory(
             data / split, labels=None, shuffle=False, batch_size=embed.BATCH,
             image_size=model.input_shape[1:3], verbose=False,
@@ -62,9 +65,24 @@ def plain(found: Run, data: Path, count: int) -> float:
 
 def measure(folder: Path, pictures: int) -> Iterator[Row]:
     """Yield the table's rows."""
+    if manifest.exists(folder):
+        with workplace() as place:
+            yield _prepared(folder, Path(place))
+        return
     for arch, (size, part) in BACKBONES.items():
         with workplace() as place:
             yield from _of(arch, size, some_of(folder, pictures // part), Path(place))
+
+
+def _prepared(data: Path, place: Path) -> Row:
+    arch, count = next(iter(BACKBONES)), len(manifest.read(data))
+    found = random_run(arch, data, place / "run")
+    rates = in_turn({
+        "ours": lambda: ours(found, data, place / "out", count),
+        "keras": lambda: plain(found, data, count),
+    }, REPEATS)  # fmt: skip
+    what = f"embeddings, {arch} at {found.size[0]} pixels, {count} pictures"
+    return Row(what, "Keras predict", rates["ours"], rates["keras"], "pictures/s", 1.5)
 
 
 def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
