@@ -176,6 +176,7 @@ def soup(members: list[run.Run]):
     import numpy as np
 
     from deepconnotation.backend import keras
+    from deepconnotation.models.layers import finalize
 
     first = members[0].model
     for member in members[1:]:
@@ -187,7 +188,7 @@ def soup(members: list[run.Run]):
     mean = keras.models.clone_model(first)
     weights = zip(*(member.model.get_weights() for member in members), strict=True)
     mean.set_weights([np.mean(each, axis=0) for each in weights])
-    return mean
+    return finalize(mean)
 
 
 def _layers(model) -> list[tuple]:

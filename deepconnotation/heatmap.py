@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from deepconnotation.answer import Answer
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
+from deepconnotation.models.layers import finalize
 
 SMALLEST = 4  # sides of the maps that Grad-CAM looks at, where the net has such maps
 GRID, PATCH = 8, 0.25  # places a side, and the patch's share of it, of occlusion
@@ -136,7 +137,7 @@ def shuffled(model: keras.Model, seed: int = 0) -> keras.Model:
     copy = keras.models.clone_model(model)
     rng = np.random.default_rng(seed)
     copy.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in model.get_weights()])
-    return copy
+    return finalize(copy)
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

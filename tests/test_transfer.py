@@ -12,6 +12,7 @@ from deepconnotation import train
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.models import registry, transfer
+from deepconnotation.models.precision import in_float32
 from deepconnotation.settings import Settings
 
 PUBLISHED = {
@@ -67,6 +68,15 @@ def test_outputs_are_those_of_keras_applications(arch, weights):
         got = np.asarray(features(images))
         assert np.abs(got - expected).max() < 1e-5 * max(np.abs(expected).max(), 1)
     assert (model.get_layer("logits").get_weights()[0] == head).all()
+
+
+def test_a_net_of_half_precision_normalises_the_same_in_float32():
+    """EfficientNet's own layer, which computes with a copy of its weights."""
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")  # conftest.py sets it back
+    model = registry.build("efficientnet_b0", (SIZE, SIZE, 3), 7)
+    answers = np.asarray(model(photographs()))
+    full = np.asarray(in_float32(model)(photographs()))
+    assert np.abs(full - answers).max() < 0.1 * np.abs(answers).max()
 
 
 def test_names_do_not_depend_on_what_was_built_before():

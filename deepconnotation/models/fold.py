@@ -5,8 +5,11 @@ from collections import Counter
 import numpy as np
 
 from deepconnotation.backend import keras
+from deepconnotation.models.layers import finalize
 
 layers = keras.layers
+
+_CONVOLUTIONS = layers.Conv2D | layers.DepthwiseConv2D
 
 
 def fold(model: keras.Model, dtype: str | None = None) -> keras.Model:
@@ -19,14 +22,15 @@ def fold(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
     Args:
         model: functional, each layer used once.
-        dtype: policy of the convolutions; None keeps theirs.
+        dtype: policy of what computes on maps, from the first convolution on; None keeps theirs.
     """
     pairs = _pairs(model)
     folded = {norm.name for norm in pairs.values()}
+    on_maps = _on_maps(model) if dtype else set()
 
     def copy(layer: layers.Layer) -> layers.Layer:
         config = layer.get_config()
-        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D) and dtype:
+        if layer.name in on_maps:
             config["dtype"] = dtype
         if layer.name in pairs:
             config["use_bias"] = True
@@ -39,7 +43,18 @@ def fold(model: keras.Model, dtype: str | None = None) -> keras.Model:
     for layer in (layer for layer in new.layers if layer.weights):
         source, norm = model.get_layer(layer.name), pairs.get(layer.name)
         layer.set_weights(_weights(source, norm) if norm else source.get_weights())
-    return new
+    return finalize(new)
+
+
+def _on_maps(model: keras.Model) -> set[str]:
+    """Return the names of the layers from the first convolution on that give maps.
+
+    All of them, because an activation of another precision keeps TensorFlow from computing it
+    together with its convolution.
+    """
+    names = [x.name for x in model.layers if len(keras.tree.flatten(x.output)[0].shape) == 4]
+    first = next((x.name for x in model.layers if isinstance(x, _CONVOLUTIONS)), None)
+    return set(names[names.index(first) :]) if first else set()
 
 
 def _pairs(model: keras.Model) -> dict[str, layers.BatchNormalization]:
@@ -47,7 +62,7 @@ def _pairs(model: keras.Model) -> dict[str, layers.BatchNormalization]:
     read = Counter(id(x) for op in model.operations for x in keras.tree.flatten(op.input))
     convs = {
         id(layer.output): layer.name for layer in model.layers
-        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D)
+        if isinstance(layer, _CONVOLUTIONS)
         and layer.activation is keras.activations.linear and read[id(layer.output)] == 1
     }  # fmt: skip
     return {

@@ -1,4 +1,4 @@
-"""Layers of our own; importing this module lets Keras load models that have them."""
+"""Layers of our own, which Keras can load once this module is imported, and one with a catch."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,18 @@ from deepconnotation.backend import keras, tf
 
 layers = keras.layers
 LOCAL = -1
+
+
+def finalize(model: keras.Model) -> keras.Model:
+    """Let `Normalization` layers compute with the weights that a model was given, and return it.
+
+    EfficientNet-B0 has one. Keras computes with a copy of its weights, which `set_weights` leaves
+    as it was; loading a file does not.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()
+    return model
 
 
 @keras.saving.register_keras_serializable("deepconnotation")

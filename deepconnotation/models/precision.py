@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 
 from deepconnotation.backend import keras
+from deepconnotation.models.layers import finalize
 
 HALF = ("bfloat16", "float16")
 
@@ -57,4 +58,4 @@ def in_float32(model: keras.Model) -> keras.Model:
     finally:
         keras.config.set_dtype_policy(usual)
     full.set_weights(model.get_weights())
-    return full
+    return finalize(full)
