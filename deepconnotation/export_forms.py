@@ -69,8 +69,11 @@ def savedmodel(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabili
     module = Serving()
     shutil.rmtree(path, ignore_errors=True)
     with quiet():
-        tf.saved_model.save(module, str(path), {"serving_default": module.jpeg,
-                                                "pixels": module.pixels})  # fmt: skip
+        tf.saved_model.save(
+            module, str(path), {"serving_default": module.jpeg, "pixels": module.pixels},
+            # Of a frozen swish TensorFlow could not write it, and nobody learns from this form.
+            tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )  # fmt: skip
         loaded = tf.saved_model.load(str(path))
     write_atomic(path / "assets.extra" / "deepconnotation.json", info)
     ask = loaded.signatures["pixels"]

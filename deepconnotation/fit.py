@@ -118,7 +118,8 @@ class WeightAverage:
 
     def __init__(self, model: keras.Model, decay: float):
         self.decay = decay
-        self.weights = model.weights if decay else []
+        floats = [w for w in model.weights if w.value.dtype.is_floating]  # `Normalization` counts
+        self.weights = floats if decay else []
         self.values = [tf.Variable(w.value, trainable=False) for w in self.weights]
         self.steps = tf.Variable(0.0, trainable=False)
         if decay:

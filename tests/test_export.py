@@ -83,6 +83,24 @@ def test_examples_tell_what_predict_tells(trained, tmp_path, form):
     assert all(abs(told[name] - p) < margin for name, p in by_predict.items())
 
 
+def test_swish_has_a_saved_model(toy_run, toy_data, tmp_path):
+    """Its gradient is one of its own, which TensorFlow cannot write once it is frozen."""
+    from deepconnotation.backend import keras
+
+    folder = shutil.copytree(toy_run.path, tmp_path / "run")
+    pictures = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(8, 3, activation="silu")(pictures)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    run.save_model(keras.Model(pictures, keras.layers.Dense(8)(x)), folder / "model.keras")
+    digest = run.file_sha256(folder / "model.keras")
+    found = run.load(folder).update(model_sha256=digest)
+    _, answer = export.export(found, "savedmodel", tmp_path)
+    images = pipeline.load(toy_data, "test").images
+    logits = found.model(np.asarray(images)).numpy() / found.temperature
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(answer(images), expected, atol=1e-5)
+
+
 def test_the_saved_model_takes_jpeg_files_of_any_size(trained, tmp_path):
     """TensorFlow's own Lanczos, rounded once, is within a few grey levels of Pillow's."""
     from deepconnotation.backend import tf

@@ -212,6 +212,15 @@ def test_averaged_weights_by_hand():
     assert (weight.numpy() == raw).all()
 
 
+def test_a_weight_that_counts_is_not_averaged():
+    """As EfficientNet-B0 has one; an average of whole numbers was a traceback."""
+    layer = keras.layers.Normalization()
+    model = keras.Sequential([layer])
+    layer.adapt(np.array([[1.0], [3.0]]))
+    fit.WeightAverage(model, 0.5).update()
+    assert [w.name for w in model.weights if "int" in w.dtype] == ["count"]
+
+
 def test_averaged_weights_answer_for_the_run(trainer):
     made = trainer("averaged", Settings(epochs=1, batch=16, rate=0.05, ema=0.9))
     made.fit()
