@@ -98,8 +98,9 @@ def _chosen_on_dev(made: run.Run) -> dict[str, float]:
     from deepconnotation.data import pipeline
     from deepconnotation.evaluate import predict_split
 
-    dev = pipeline.load(Path(made.config["data"]["path"]), "dev")
-    return calibration.chosen(np.log(predict_split(made, dev)[0]), dev.labels)
+    dev = pipeline.load(made.config["data"]["path"], "dev", made.classes)
+    probabilities = np.maximum(predict_split(made, dev)[0], 1e-30)  # 0 has no logarithm
+    return calibration.chosen(np.log(probabilities), dev.labels)
 
 
 def check(members: list[run.Run]) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from tools import tool
 
-from deepconnotation import card, evaluate, predict, predictions, report, run, train
+from deepconnotation import card, ensemble, evaluate, predict, predictions, report, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
@@ -232,5 +232,7 @@ def test_classes_merged_in_training(toy_data, tmp_path):
     assert figures["accuracy"]["value"] == np.mean(hits)
     evaluate.evaluate(found, toy_data, evaluate.Part(merges=["anger+sadness"]))
     assert (tmp_path / "run/metrics-anger+sadness.json").exists()
+    twice = ensemble.ensemble([found, found], tmp_path / "twice")  # dev knows the merged classes
+    assert twice.temperature == pytest.approx(1, abs=0.02)
     with pytest.raises(UserError, match="merge 'anger': expected two or more classes"):
         train.start("resnet18", toy_data, tmp_path / "b", settings, merges=["anger"])
