@@ -8,6 +8,7 @@ from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.models import registry
 
+Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
 v1 = tf.compat.v1
 
 
@@ -124,6 +125,19 @@ def frozen(tmp_path_factory):
     path = tmp_path_factory.mktemp("frozen") / "show-and-tell.pb"
     path.write_bytes(im2txt().SerializeToString())
     return path
+
+
+def test_its_lstm_becomes_litert():
+    """A loop over the one step would be a function of TensorFlow's, which no other runtime has."""
+    lstm = registry.build("show_and_tell", (32, 32, 3), 8).get_layer("lstm")
+    step = keras.Input((1, 512), name="step")
+    model = keras.Model(step, lstm(step)[2])
+    interpreter = Interpreter(
+        model_content=tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    )
+    x = np.random.default_rng(0).normal(size=(1, 1, 512)).astype(np.float32)
+    (cell,) = interpreter.get_signature_runner()(step=x).values()
+    assert np.allclose(cell, model(x), atol=1e-6)
 
 
 def test_embedding_is_the_graphs(frozen):
