@@ -3,10 +3,12 @@
     python -m deepconnotation.tune space.toml --data data/mine --trials 20 --out snapshots/tune
     python -m deepconnotation.tune original-rate --data snapshots/mine-lite0 --out snapshots/rates
 
-A space is a TOML file: settings of train as they are, and a table of those to be searched, as lists
+A space is a TOML file: settings of train as they are, what its nets start from (weights, teacher)
+and which classes are one (merge = ["anger+fear"]), and a table of settings to be searched, as lists
 of values (all combinations of lists alone are tried, each once) or as ranges:
 
-    arch = "resnet18"
+    arch = "efficientnet_lite0"
+    weights = "imagenet"
     epochs = 5
     [search]
     batch = [32, 64]
@@ -27,7 +29,7 @@ import time
 import tomllib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +54,10 @@ PRESETS = {
     "original-batch": {"batch": [4, 16, 64, 128]},
 }
 ORIGINAL = {"rate": 1e-4, "epochs": 1000, "batch": 64}
+#: what of train's flags is no setting and all trials share -> what it is
+STARTS = {"weights": "a run's folder, imagenet or a file of weights",
+          "teacher": "the folder of a linear probe",
+          "merge": 'classes like "anger+fear", or a list of such'}  # fmt: skip
 HEARTBEAT = 5  # seconds
 RANGE = {"low", "high", "log"}
 
@@ -64,11 +70,13 @@ class Space:
         arch: of the nets; None for the classifier on embeddings.
         base: settings that all trials share.
         search: setting -> list of values, or dictionary with "low", "high" and perhaps "log".
+        start: "weights", "teacher" and "merge" of all trials, as far as they are given.
     """
 
     arch: str | None
     base: dict
     search: dict
+    start: dict = field(default_factory=dict)
 
     @property
     def grid(self) -> bool:
@@ -96,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
         import optuna
     except ImportError:
         raise UserError("tune needs Optuna; pip install deepconnotation[tune]") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial's error is told once
     out, data = Path(args.out), Path(args.data)
     run.spare(out)
     fingerprint = _fingerprint(space, data)
@@ -131,6 +139,10 @@ def read_space(name: str) -> Space:
         raise UserError(f"{name}: not a TOML file ({error})") from None
     search = text.pop("search", None)
     arch = resolve(text.pop("arch", "resnet"))
+    start = {key: text.pop(key) for key in STARTS if key in text}
+    for key, value in start.items():
+        if not (isinstance(value, str) or key == "merge" and _is_names(value)):
+            raise UserError(f"{name}: {key} = {value!r}: expected {STARTS[key]}")
     if not isinstance(search, dict) or not search:
         raise UserError(f"{name}: a table [search] with settings to be searched is missing")
     known = {f.name for f in fields(Settings)}
@@ -146,7 +158,13 @@ def read_space(name: str) -> Space:
                 Settings.from_dict({key: one}).check()
             except TypeError:
                 raise UserError(f"{name}: {key} = {value!r}: of the wrong type") from None
-    return Space(arch, text, search)
+    if isinstance(start.get("merge"), str):
+        start["merge"] = [start["merge"]]
+    return Space(arch, text, search, start)
+
+
+def _is_names(value) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _is_spec(value) -> bool:
@@ -202,7 +220,7 @@ def open_study(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )  # fmt: skip
     about = {"arch": space.arch, "base": space.base, "search": space.search, "monitor": monitor,
-             "fingerprint": fingerprint}  # fmt: skip
+             "fingerprint": fingerprint, **space.start}  # fmt: skip
     if study.user_attrs and study.user_attrs.get("about") != about:
         raise UserError(f"--out {out} holds another search; choose another folder")
     study.set_user_attr("about", about)
@@ -294,7 +312,10 @@ def _train_net(
 
     settings = Settings.from_dict({**values, "monitor": monitor})
     settings.check()
-    found = train.new_run(space.arch, data, folder, settings)
+    weights, teacher, merge = map(space.start.get, STARTS)
+    found = train.new_run(
+        space.arch, data, folder, settings, weights or "none", teacher, merge or ()
+    )
     trainer = train.make_trainer(found, settings, say=lambda line: None)
     if trainer.dev_split is None:
         raise _no_dev(data)
@@ -331,6 +352,9 @@ def best_command(space: Space, params: dict, data: str, monitor: str) -> str:
             f"{k} {v}" for k, v in {**space.base, **params}.items()
         )
     words = ["python", "-m", "deepconnotation.train", "--arch", space.arch, "--data", data]
+    for name, value in space.start.items():
+        for each in value if name == "merge" else [value]:
+            words += [f"--{name}", each]
     for name, value in {**space.base, **params, "monitor": monitor}.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):

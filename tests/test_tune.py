@@ -9,7 +9,7 @@ import time
 import pandas as pd
 import pytest
 
-from deepconnotation import embed, train, tune
+from deepconnotation import embed, run, train, tune
 from deepconnotation.console import UserError
 from deepconnotation.data import pipeline
 
@@ -77,6 +77,22 @@ def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, cap
     assert not (tmp_path / "new").exists()
 
 
+def test_fine_tuning_is_searched(toy_run, toy_data, tmp_path, capfd):
+    path, out = tmp_path / "space.toml", tmp_path / "out"
+    start = f'arch = "resnet18"\nwidth = 8\nweights = "{toy_run.path}"\nmerge = "anger+fear"\n'
+    path.write_text(start + "epochs = 1\n[search]\nhead_epochs = [1]\n")
+    tune.main([str(path), "--data", str(toy_data), "--out", str(out)])
+    found = run.load(out / "trial-0000")
+    assert found.config["weights"]["run"] == str(toy_run.path) and "anger+fear" in found.classes
+    line = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("python"))
+    args = train.parse(shlex.split(line)[3:])
+    assert (args.weights, args.merge) == (str(toy_run.path), ["anger+fear"])
+    path.write_text(start.replace(str(toy_run.path), "nowhere") + "[search]\nwarmup = [0.0]\n")
+    with pytest.raises(UserError, match="nowhere"):
+        tune.main([str(path), "--data", str(toy_data), "--out", str(tmp_path / "other")])
+    assert "Traceback" not in capfd.readouterr().err  # Optuna's
+
+
 def test_a_killed_search_goes_on(space, toy_data, tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "HEARTBEAT", 1)
     out = tmp_path / "out"
@@ -131,6 +147,8 @@ def test_a_diverging_trial_is_no_result(space, toy_data, tmp_path):
         ("[search]\nrate = ['fast']", "rate = .*of the wrong type"),
         ("epochs = 0\n[search]\nrate = [0.1]", "--epochs 0"),
         ("arch = 'resnet81'\n[search]\nrate = [0.1]", "the nearest is 'resnet"),
+        ("weights = 3\n[search]\nrate = [0.1]", "weights = 3: expected a run's folder, imagenet"),
+        ("merge = [1]\n[search]\nrate = [0.1]", "merge = .1.: expected classes like"),
         ("= 3", "not a TOML file"),
     ],
 )
