@@ -139,10 +139,8 @@ class Page:
         return f"This cannot be shown: {row['reason']}. Try another picture."
 
     def _words(self, row: dict) -> str:
-        text = f"### {row['label']}, {100 * row['confidence']:.0f} %"
-        if "labels" in row:
-            text = f"### {', '.join(row['labels']) or 'none of them'}"
-        elif len(row.get("set", [])) > 1:
+        text = f"### {_told(row)}"
+        if len(row.get("set", [])) > 1:
             others = ", ".join(name for name in row["set"] if name != row["label"])
             text += (f"\n\nNot sure: {others} would be plausible, too. Such sets are made to hold "
                      "the label of nine pictures in ten.")  # fmt: skip
@@ -180,8 +178,7 @@ class Page:
         left = len(paths) - MOST
         rows = list(predict(self.found, map(Path, paths[:MOST]), self.answers))
         cells = [self._cells(row) for row in rows]
-        shown = [(row["file"], f"{row['label']}, {100 * row['confidence']:.0f} %")
-                 for row in rows if row["status"] == "ok"]  # fmt: skip
+        shown = [(row["file"], _told(row)) for row in rows if row["status"] == "ok"]
         path = self.folder / f"answers-{abs(hash(tuple(paths))):x}.csv"
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -198,4 +195,16 @@ class Page:
         if row["status"] != "ok":
             return [name, "", "", "", row["reason"]]
         others = [c for c in row.get("set", []) if c != row["label"]]
-        return [name, row["label"], f"{row['confidence']:.2f}", ", ".join(others), ""]
+        told = _labels(row) if "labels" in row else row["label"]
+        return [name, told, f"{row['confidence']:.2f}", ", ".join(others), ""]
+
+
+def _told(row: dict) -> str:
+    """Return an answer in a few words."""
+    if "labels" in row:
+        return _labels(row)
+    return f"{row['label']}, {100 * row['confidence']:.0f} %"
+
+
+def _labels(row: dict) -> str:
+    return ", ".join(row["labels"]) or "none of them"

@@ -1,6 +1,7 @@
 """Several labels a picture: figures by hand, thresholds, and a net that learns them."""
 
 import json
+from importlib.util import find_spec
 from io import StringIO
 
 import numpy as np
@@ -88,6 +89,11 @@ def test_learned_told_and_measured(toy_source, toy_data, tmp_path):
     expected = [c for c, v, cut in zip(FI.classes, p[0], cuts, strict=True) if v >= cut]
     assert str(told["labels"]).replace("nan", "").split() == expected
     assert "mAP" in (folder / "report.html").read_text()
+    if find_spec("gradio"):
+        from deepconnotation.demo_page import Page
+
+        _, shown, listed, _ = Page(found, tmp_path).answer_all([picture])
+        assert shown[0][1] == listed["answer"][0] == (", ".join(expected) or "none of them")
     with pytest.raises(UserError, match="several labels"):
         ensemble.check([found, found])
     with pytest.raises(UserError, match="--focal is for one label"):
