@@ -52,9 +52,9 @@ def _on_maps(model: keras.Model) -> set[str]:
     All of them, because an activation of another precision keeps TensorFlow from computing it
     together with its convolution.
     """
-    names = [x.name for x in model.layers if len(keras.tree.flatten(x.output)[0].shape) == 4]
-    first = next((x.name for x in model.layers if isinstance(x, _CONVOLUTIONS)), None)
-    return set(names[names.index(first) :]) if first else set()
+    maps = [x for x in model.layers if len(keras.tree.flatten(x.output)[0].shape) == 4]
+    first = next((i for i, x in enumerate(maps) if isinstance(x, _CONVOLUTIONS)), len(maps))
+    return {x.name for x in maps[first:]}
 
 
 def _pairs(model: keras.Model) -> dict[str, layers.BatchNormalization]:

@@ -96,6 +96,7 @@ def build(
     x = layers.GlobalAveragePooling2D(name="features")(base.output)
     x = layers.Dense(UNITS, use_bias=False, name="projection")(x)
     step = layers.Reshape((1, UNITS), name="one_step")(x)
+    # Unrolled: a loop, even over one step, is a function that neither LiteRT nor ONNX has.
     output, _, cell = layers.LSTM(UNITS, return_state=True, unroll=True, name="lstm")(step)
     x = layers.Concatenate(name=EMBEDDING)([cell, output])
     return keras.Model(inputs, top(x, head, classes, dropout), name=arch)
