@@ -13,6 +13,7 @@ that began from each other or from the same net; the mean of unrelated weights k
 
 import argparse
 import shlex
+import shutil
 import sys
 from itertools import chain
 from pathlib import Path
@@ -81,10 +82,14 @@ def ensemble(members: list[run.Run], folder: Path, as_soup: bool = False) -> run
         "data": first["data"],
     })  # fmt: skip
     path = made.path / "model.keras"
-    run.save_model(model, path)
     seconds = sum(member.config.get("train_seconds", 0) for member in members)
-    seen.write(made.path, *(seen.of(member) for member in members))
-    chosen = _chosen_on_dev(made) if "dev" in first["data"]["counts"] else {}
+    try:
+        run.save_model(model, path)
+        seen.write(made.path, *(seen.of(member) for member in members))
+        chosen = _chosen_on_dev(made) if "dev" in first["data"]["counts"] else {}
+    except BaseException:  # Ctrl-C, too: half made, it would answer without its temperature
+        shutil.rmtree(made.path)
+        raise
     return made.update(
         state="finished", model_sha256=run.file_sha256(path), train_seconds=seconds, **chosen
     )

@@ -77,6 +77,16 @@ def test_dev_chooses_the_temperature_and_the_sets_of_the_mean(
     assert (true >= found.config["conformal_cut"] - 1e-6).mean() >= 0.9
 
 
+def test_an_interrupted_one_leaves_nothing(members, tmp_path, monkeypatch):
+    def interrupt(found, part):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "predict_split", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.ensemble(members, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
 def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data, tmp_path):
     larger = tmp_path / "larger"
     prepare.prepare(toy_source, larger, 24, fractions="60/20/20", workers=1)
