@@ -67,39 +67,32 @@ def measure(folder: Path, pictures: int) -> Iterator[Row]:
     """Yield the table's rows."""
     if manifest.exists(folder):
         with workplace() as place:
-            yield _prepared(folder, Path(place))
+            yield from _rows(next(iter(BACKBONES)), folder, Path(place))
         return
     for arch, (size, part) in BACKBONES.items():
         with workplace() as place:
             yield from _of(arch, size, some_of(folder, pictures // part), Path(place))
 
 
-def _prepared(data: Path, place: Path) -> Row:
-    arch, count = next(iter(BACKBONES)), len(manifest.read(data))
-    found = random_run(arch, data, place / "run")
-    rates = in_turn({
+def _of(arch: str, size: int, source: Source, place: Path) -> Iterator[Row]:
+    data = place / "data"
+    prepare.prepare(source, data, size, fractions="90/10")
+    timm = Peer("torch", "timm_embed.py", data, arch, size)
+    yield from _rows(arch, data, place, timm)
+    timm.close()
+
+
+def _rows(arch: str, data: Path, place: Path, timm: Peer | None = None) -> Iterator[Row]:
+    found, count = random_run(arch, data, place / "run"), len(manifest.read(data))
+    sides = {
         "ours": lambda: ours(found, data, place / "out", count),
         "keras": lambda: plain(found, data, count),
-    }, REPEATS)  # fmt: skip
+    }
+    rates = in_turn(sides | ({"timm": timm} if timm else {}), REPEATS)
     what = f"embeddings, {arch} at {found.size[0]} pixels, {count} pictures"
-    return Row(what, "Keras predict", rates["ours"], rates["keras"], "pictures/s", 1.5)
-
-
-def _of(arch: str, size: int, source: Source, place: Path) -> list[Row]:
-    data = place / "data"
-    count = len(prepare.prepare(source, data, size, fractions="90/10"))
-    found = random_run(arch, data, place / "run")
-    timm = Peer("torch", "timm_embed.py", data, arch, size)
-    rates = in_turn({
-        "ours": lambda: ours(found, data, place / "out", count),
-        "keras": lambda: plain(found, data, count), "timm": timm,
-    }, REPEATS)  # fmt: skip
-    timm.close()
-    what = f"embeddings, {arch} at {size} pixels, {count} pictures"
-    return [
-        Row(what, "Keras predict", rates["ours"], rates["keras"], "pictures/s", 1.5),
-        Row(what, "timm, PyTorch bfloat16", rates["ours"], rates["timm"], "pictures/s", 1.0),
-    ]
+    yield Row(what, "Keras predict", rates["ours"], rates["keras"], "pictures/s", 1.5)
+    if timm:
+        yield Row(what, "timm, PyTorch bfloat16", rates["ours"], rates["timm"], "pictures/s", 1.0)
 
 
 def main() -> None:

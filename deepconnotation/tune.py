@@ -140,8 +140,10 @@ def read_space(name: str) -> Space:
     search = text.pop("search", None)
     arch = resolve(text.pop("arch", "resnet"))
     start = {key: text.pop(key) for key in STARTS if key in text}
+    if isinstance(start.get("merge"), str):
+        start["merge"] = [start["merge"]]
     for key, value in start.items():
-        if not (isinstance(value, str) or key == "merge" and _is_names(value)):
+        if not (_are_names(value) if key == "merge" else isinstance(value, str)):
             raise UserError(f"{name}: {key} = {value!r}: expected {STARTS[key]}")
     if not isinstance(search, dict) or not search:
         raise UserError(f"{name}: a table [search] with settings to be searched is missing")
@@ -158,12 +160,10 @@ def read_space(name: str) -> Space:
                 Settings.from_dict({key: one}).check()
             except TypeError:
                 raise UserError(f"{name}: {key} = {value!r}: of the wrong type") from None
-    if isinstance(start.get("merge"), str):
-        start["merge"] = [start["merge"]]
     return Space(arch, text, search, start)
 
 
-def _is_names(value) -> bool:
+def _are_names(value) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
@@ -312,10 +312,11 @@ def _train_net(
 
     settings = Settings.from_dict({**values, "monitor": monitor})
     settings.check()
-    weights, teacher, merge = map(space.start.get, STARTS)
+    start = space.start
     found = train.new_run(
-        space.arch, data, folder, settings, weights or "none", teacher, merge or ()
-    )
+        space.arch, data, folder, settings, start.get("weights", "none"), start.get("teacher"),
+        start.get("merge", ()),
+    )  # fmt: skip
     trainer = train.make_trainer(found, settings, say=lambda line: None)
     if trainer.dev_split is None:
         raise _no_dev(data)

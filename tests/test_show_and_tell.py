@@ -8,7 +8,6 @@ from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.models import registry
 
-Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
 v1 = tf.compat.v1
 
 
@@ -129,12 +128,12 @@ def frozen(tmp_path_factory):
 
 def test_its_lstm_becomes_litert():
     """A loop over the one step would be a function of TensorFlow's, which no other runtime has."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
     lstm = registry.build("show_and_tell", (32, 32, 3), 8).get_layer("lstm")
     step = keras.Input((1, 512), name="step")
     model = keras.Model(step, lstm(step)[2])
-    interpreter = Interpreter(
-        model_content=tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    )
+    data = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    interpreter = litert.Interpreter(model_content=data)
     x = np.random.default_rng(0).normal(size=(1, 1, 512)).astype(np.float32)
     (cell,) = interpreter.get_signature_runner()(step=x).values()
     assert np.allclose(cell, model(x), atol=1e-6)
