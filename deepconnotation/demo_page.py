@@ -24,6 +24,7 @@ footer { display: none !important; }
 """
 KEPT = ["download", "fullscreen"]  # of Gradio's buttons; "share" would send a picture away
 COLUMNS = ["file", "answer", "confidence", "also possible", "remark"]
+WIDTHS = ["180px", "200px", "120px", "200px", "250px"]  # narrow ones break words on a phone
 
 
 def theme() -> gr.themes.Base:
@@ -78,7 +79,8 @@ def _several(page: "Page") -> None:
     words = gr.Markdown("", elem_id="several")
     gallery = gr.Gallery(label="Answers", columns=3, object_fit="contain", elem_id="gallery",
                          buttons=KEPT)
-    table = gr.Dataframe(headers=COLUMNS, label="Table", interactive=False, wrap=True)
+    table = gr.Dataframe(headers=COLUMNS, label="Table", interactive=False, wrap=True,
+                         column_widths=WIDTHS)
     download = gr.DownloadButton("Download the table (CSV)", visible=False, elem_id="download")
     for source in (files, folder):
         event = source.upload if source is folder else source.change
