@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,9 @@ def test_figures_are_those_of_the_saved_predictions(toy_run, toy_data):
 def test_mirror_images_are_averaged(toy_run, toy_data, tmp_path):
     """Evaluation, prediction and Keras' own predict agree on the mean of two probabilities."""
     settings = {**toy_run.config["settings"], "test_flip": True}
-    flipping = run.Run(toy_run.path, {**toy_run.config, "settings": settings, "temperature": 1.0})
+    # Of its own folder: predict leaves a model.tflite there, which would not be the toy run's.
+    folder = shutil.copytree(toy_run.path, tmp_path / "run")
+    flipping = run.Run(folder, {**toy_run.config, "settings": settings, "temperature": 1.0})
     part = pipeline.load(toy_data, "test")
     images = np.asarray(part.images)
     as_it_is, mirrored = (
