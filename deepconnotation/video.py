@@ -151,7 +151,7 @@ def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:
 def _frames(
     video: str, every: float, start: float, seconds: float | None, size: tuple[int, int]
 ) -> Iterator[Frame]:
-    """Yield time (seconds) and pixels, uint8 (H, W, 3), of the frames to be looked at."""
+    """Yield time (seconds) and pixels, upright, uint8 (H, W, 3), of the frames to be looked at."""
     try:
         import av
     except ModuleNotFoundError:
@@ -178,7 +178,9 @@ def _frames(
                 if seconds is not None and time > seconds:
                     return
                 if time >= due - 1e-6:
-                    yield time, fitted(frame.to_image(), size)
+                    # A phone films as it is held and writes beside it how to turn the frames.
+                    upright = frame.to_image().rotate(frame.rotation, expand=True)
+                    yield time, fitted(upright, size)
                     due = max(due + every, time)
     except av.error.FFmpegError as error:
         raise UserError(f"{video}: {error.strerror or error}; expected a video file or a camera"

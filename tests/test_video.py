@@ -1,6 +1,7 @@
 """Emotion over time: which frames are seen, how they are smoothed, going on, and memory."""
 
 import csv
+import struct
 import subprocess
 import sys
 
@@ -76,6 +77,32 @@ def test_it_goes_on_where_it_was_left(toy_run, short, tmp_path):
     assert times[0] == times[1]
     pair = [probabilities(rows_of(tmp_path / name)) for name in ("whole", "part")]
     assert np.allclose(*pair, atol=1e-4)
+
+
+@pytest.mark.parametrize(("clockwise", "matrix"), [
+    (90, [0, 1, -1, 0]), (180, [-1, 0, 0, -1]), (270, [0, -1, 1, 0]),
+])  # fmt: skip
+def test_a_phones_frames_are_turned_upright(clockwise, matrix, tmp_path):
+    """QuickTime's matrix maps (x, y) to (a x + c y, b x + d y); y goes down."""
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:16] = 255, 0, 0
+    upright[:, :16] = 0, 0, 255
+    stored = np.ascontiguousarray(np.rot90(upright, clockwise // 90))  # counterclockwise
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        (stream.height, stream.width), stream.pix_fmt = stored.shape[:2], "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    track = content.index(b"tkhd") + 4 + 40  # version 0: the matrix follows 40 bytes
+    a, b, c, d = (value << 16 for value in matrix)
+    turned = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    assert content[track : track + 36] == identity
+    path.write_bytes(content[:track] + turned + content[track + 36 :])
+    ((_, pixels),) = video._frames(str(path), 0.5, 0.0, None, (48, 64))
+    assert np.abs(pixels.astype(int) - upright).mean() < 12, pixels[:2, :2]
 
 
 def test_what_is_no_video_is_said(toy_run, short, tmp_path):
