@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from deepconnotation import card, heatmap
+from deepconnotation.data.decode import decode
 from deepconnotation.data.sources import toy
 from deepconnotation.predict import answering, predict, read_picture
 from deepconnotation.predictions import spreadsheet_safe
@@ -23,6 +24,7 @@ footer { display: none !important; }
 .gradio-container { max-width: min(70rem, 100vw) !important; margin: 0 auto !important; }
 """
 KEPT = ["download", "fullscreen"]  # of Gradio's buttons; "share" would send a picture away
+BROWSERS = {"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP"}  # what they show themselves
 COLUMNS = ["file", "answer", "confidence", "also possible", "remark"]
 WIDTHS = ["180px", "200px", "120px", "200px", "250px"]  # narrow ones break words on a phone
 
@@ -59,6 +61,8 @@ def _one(page: "Page") -> None:
                 label="Picture", type="filepath", image_mode=None, height=320,
                 sources=["upload", "webcam", "clipboard"], elem_id="picture",
             )  # fmt: skip
+            # Gradio would open the file, and say no more than "Error" of one that it cannot.
+            picture.preprocess = lambda upload: upload and upload.path
             gr.Examples(page.examples(), picture, label="Examples, drawn by the program")
         with gr.Column():
             words = gr.Markdown("Drop a picture in, or choose an example.", elem_id="answer")
@@ -180,7 +184,7 @@ class Page:
         left = len(paths) - MOST
         rows = list(predict(self.found, map(Path, paths[:MOST]), self.answers))
         cells = [self._cells(row) for row in rows]
-        shown = [(row["file"], _told(row)) for row in rows if row["status"] == "ok"]
+        shown = [(_seen(row["file"]), _told(row)) for row in rows if row["status"] == "ok"]
         path = self.folder / f"answers-{abs(hash(tuple(paths))):x}.csv"
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -199,6 +203,14 @@ class Page:
         others = [c for c in row.get("set", []) if c != row["label"]]
         told = _labels(row) if "labels" in row else row["label"]
         return [name, told, f"{row['confidence']:.2f}", ", ".join(others), ""]
+
+
+def _seen(path: str) -> str | Image.Image:
+    """Return what a browser can show of a picture that `decode` reads."""
+    with Image.open(path) as image:
+        if image.format in BROWSERS:
+            return path
+    return decode(Path(path).read_bytes()).image
 
 
 def _told(row: dict) -> str:

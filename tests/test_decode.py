@@ -69,6 +69,24 @@ def test_orientation(orientation, form):
         assert np.abs(quarter_colours(picture.pixels) - wanted).max() <= 12
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_a_phones_heic_is_turned_once(turns):
+    """Phones write the rotation twice: as irot (counterclockwise), which counts, and in EXIF."""
+    heif = pytest.importorskip("pillow_heif", reason="the extra [heic] is not installed")
+    heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = {0: 1, 1: 8, 2: 3, 3: 6}[turns]
+    stored = Image.fromarray(np.rot90(np.asarray(pictures.quarters(640, 320)), -turns).copy())
+    data = pictures.encode(stored, "HEIF", exif=exif)
+    # libheif cannot be asked for an irot here: it takes the place of pixi, the last property.
+    at = data.index(b"pixi")
+    data = data[:at] + b"irot" + bytes([turns]) + data[at + 5 :]
+    for size in (None, (16, 24)):
+        picture = decode(data, size)
+        assert (picture.width, picture.height) == (640, 320)
+        assert np.abs(quarter_colours(picture.pixels) - pictures.QUARTERS).max() <= 12
+
+
 @pytest.mark.parametrize(
     "kind, count, value",
     [(3, 1, b"\x63\0\0\0"), (3, 0, b"\6\0\0\0"), (3, 2**31, b"\6\0\0\0"), (2, 2, b"6\0\0\0"),

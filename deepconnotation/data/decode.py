@@ -4,6 +4,7 @@ Preparation, training, prediction and the page all call `decode`, so they cannot
 orientation, colour or the resize filter. What cannot be shown is refused with a named reason.
 """
 
+import functools
 import logging
 import re
 import warnings
@@ -30,7 +31,7 @@ REASONS = {
     "html": "a web page, not a picture",
     "gzip": "gzip-compressed bytes, not a picture",
     "svg": "an SVG drawing, not a bitmap",
-    "heic": "a HEIC picture, which is not supported; save it as JPEG",
+    "heic": "a HEIC picture; pip install deepconnotation[heic] reads it, or save it as JPEG",
     "avif": "an AVIF picture, which this Pillow cannot read; save it as JPEG",
     "truncated": "the picture's data end too early",
     "too_small": f"thinner than {MIN_SIDE} pixels",
@@ -192,12 +193,13 @@ def _open(data: bytes) -> Image.Image:
     """Read the header only, and refuse what it tells to be no usable picture."""
     if not data:
         raise Rejected("empty")
+    heic = _is_heic(data) and _reads_heic()
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        image = Image.open(BytesIO(data), formats=(*FORMATS, "HEIF") if heic else FORMATS)
     except Exception as error:
         # Of a WebP that ends early Pillow says only that it has no decoder.
         if isinstance(error, UnidentifiedImageError) or data.startswith(b"RIFF"):
-            raise Rejected(_sniff(data)) from None
+            raise Rejected(_sniff(data), "a damaged HEIC picture" if heic else "") from None
         raise _refusal(error) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -205,6 +207,21 @@ def _open(data: bytes) -> Image.Image:
     if min(width, height) < MIN_SIDE:
         raise Rejected("too_small", f"{width}x{height}, {REASONS['too_small']}")
     return image
+
+
+def _is_heic(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIC
+
+
+@functools.cache
+def _reads_heic() -> bool:
+    """Let Pillow read HEIC too, where pillow-heif is installed; it turns the pictures upright."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _sniff(data: bytes) -> str:
@@ -218,7 +235,7 @@ def _sniff(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         if data[8:12] in (b"avif", b"avis"):
             return "damaged" if "AVIF" in FORMATS else "avif"
-        return "heic" if data[8:12] in _HEIC else "not_a_picture"
+        return "heic" if _is_heic(data) else "not_a_picture"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "truncated" if int.from_bytes(data[4:8], "little") + 8 > len(data) else "damaged"
     for start, end in _ENDS.items():
