@@ -11,7 +11,8 @@ def rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (row number, stripped cells) of every row that is not empty.
 
     Rows are counted as a spreadsheet does, from 1. The text is UTF-8, with or without a mark;
-    bytes that are none become the replacement character.
+    bytes that are none become the replacement character. Where the first row has no comma,
+    semicolons or tabs separate, as spreadsheets write them where a comma is the decimal sign.
 
     Raises:
         UserError: when the file is missing, or holds something that no row of text holds.
@@ -24,7 +25,10 @@ def rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
             raise UserError(f"{path} row 1: UTF-16 text; save the file as UTF-8 CSV")
     number = 0
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file)
+        first = file.readline()
+        file.seek(0)
+        separator = next((sign for sign in ",;\t" if sign in first), ",")
+        reader = csv.reader(file, delimiter=separator)
         while True:
             number += 1
             try:

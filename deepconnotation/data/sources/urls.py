@@ -38,7 +38,7 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     for name in (where,) if votes else (where, "label"):
         if name not in places:
             raise UserError(f"{path} row 1: no column {name!r} in {','.join(header)!r}; expected a "
-                            "header with url,label or file,label, separated by commas")  # fmt: skip
+                            "header with url,label or file,label")  # fmt: skip
     found: dict[str, list[tuple[str, str, str, dict]]] = defaultdict(list)
     for number, row in lines:
         if len(row) < len(header):
