@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import export_examples, run
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    one_line,
+    run_command,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,13 +65,20 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
         (n, classes), probabilities.
 
     Raises:
-        UserError: when a package that the form needs is not installed, or `folder` is a run's.
+        UserError: when a package that the form needs is not installed, the model cannot be
+            converted, or `folder` is a run's.
     """
     from deepconnotation import export_forms
 
     run.spare(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path, answer = export_forms.FORMS[form](found, folder, info(found))
+    try:
+        path, answer = export_forms.FORMS[form](found, folder, info(found))
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # the converters raise many kinds, with pages of text
+        raise UserError(f"--to {form}: {found.path} cannot be converted "
+                        f"({one_line(error)[:160]}); choose another form") from None  # fmt: skip
     if example := export_examples.EXAMPLES.get(form):
         write_atomic(folder / f"example_{form}.py", example)
     return path, answer

@@ -25,6 +25,7 @@ the curves of all trials, and the command that trains the best.
 import argparse
 import math
 import shlex
+import shutil
 import time
 import tomllib
 import warnings
@@ -58,6 +59,7 @@ ORIGINAL = {"rate": 1e-4, "epochs": 1000, "batch": 64}
 STARTS = {"weights": "a run's folder, imagenet or a file of weights",
           "teacher": "the folder of a linear probe",
           "merge": 'classes like "anger+fear", or a list of such'}  # fmt: skip
+STUDY = "tune"  # its name in study.db
 HEARTBEAT = 5  # seconds
 RANGE = {"low", "high", "log"}
 
@@ -214,19 +216,28 @@ def open_study(
             )  # fmt: skip
         except DatabaseError as error:
             raise UserError(f"{path}: {error.orig}; choose another --out") from None
-    direction = "minimize" if monitor == "val_loss" else "maximize"
-    study = optuna.create_study(
-        storage=storage, study_name="tune", direction=direction, load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-    )  # fmt: skip
+    study = _study(storage, monitor)
     about = {"arch": space.arch, "base": space.base, "search": space.search, "monitor": monitor,
              "fingerprint": fingerprint, **space.start}  # fmt: skip
     if study.user_attrs and study.user_attrs.get("about") != about:
-        raise UserError(f"--out {out} holds another search; choose another folder")
+        if any(trial.state != optuna.trial.TrialState.FAIL for trial in study.trials):
+            raise UserError(f"--out {out} holds another search; choose another folder")
+        optuna.delete_study(study_name=STUDY, storage=storage)  # no trial of it was taken
+        study = _study(storage, monitor)
     study.set_user_attr("about", about)
     if space.grid:
         study.sampler = optuna.samplers.GridSampler(space.search, seed=seed)
     return study
+
+
+def _study(storage: "optuna.storages.RDBStorage", monitor: str) -> "optuna.Study":
+    import optuna
+
+    return optuna.create_study(
+        storage=storage, study_name=STUDY, load_if_exists=True,
+        direction="minimize" if monitor == "val_loss" else "maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+    )  # fmt: skip
 
 
 def search(
@@ -317,9 +328,13 @@ def _train_net(
         space.arch, data, folder, settings, start.get("weights", "none"), start.get("teacher"),
         start.get("merge", ()),
     )  # fmt: skip
-    trainer = train.make_trainer(found, settings, say=lambda line: None)
-    if trainer.dev_split is None:
-        raise _no_dev(data)
+    try:
+        trainer = train.make_trainer(found, settings, say=lambda line: None)
+        if trainer.dev_split is None:
+            raise _no_dev(data)
+    except UserError:
+        shutil.rmtree(folder)  # the mended search may take its number
+        raise
     trainer.watchers.append(watch)
     try:
         trainer.fit()

@@ -158,3 +158,13 @@ def test_what_cannot_be_exported(trained, tmp_path):
     assert done.returncode == 2 and re.search("gone is not there; its training", done.stderr)
     done = command("export", elsewhere, "--to", "litert")
     assert done.returncode == 0 and "pictures" not in done.stdout
+
+
+def test_a_form_that_a_net_does_not_have_is_one_line(trained, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("a page\nof text: 'tf.Einsum' op is neither a custom op nor a flex op")
+
+    monkeypatch.setattr(litert, "convert", refuse)
+    with pytest.raises(UserError, match=r"--to litert: .* \(a page of text: .*choose another"):
+        export.main([str(trained.path), "--to", "litert", "--out", str(tmp_path)])
+    assert not list(tmp_path.glob("*.tflite"))
