@@ -16,7 +16,13 @@ from pathlib import Path
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic  # noqa: E402
+from deepconnotation.console import (  # noqa: E402
+    UserError,
+    argument_parser,
+    counting_number,
+    run_command,
+    write_atomic,
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -29,17 +35,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--split", choices=("train", "dev", "test"), help="pictures of one split")
     add("--rejected", metavar="REASON", help="pictures that were not taken: a reason, or all")
     add("--originals", metavar="DIR", help="where those are (default: DATASET-originals)")
-    add("--limit", type=int, default=100, help="pictures at most (default 100)")
-    add("--columns", type=int, default=10, help="pictures a row (default 10)")
+    add("--limit", type=counting_number, default=100, help="pictures at most (default 100)")
+    add("--columns", type=counting_number, default=10, help="pictures a row (default 10)")
     add("--out", default="sheet", metavar="NAME", help="name of both files (default sheet)")
     return parser.parse_args(arguments)
 
 
 def main() -> None:
     args = parse()
-    for name in ("limit", "columns"):
-        if getattr(args, name) < 1:
-            raise UserError(f"--{name} {getattr(args, name)}: expected 1 or more")
     if args.rejected and (args.label or args.split):
         raise UserError("--rejected: what was not taken has no --class or --split")
     from deepconnotation import page

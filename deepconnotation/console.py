@@ -71,6 +71,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 SEEDS = 0, 2**31 - 1  # what TensorFlow and NumPy both take
 seed_number = whole_number(*SEEDS)
+counting_number = whole_number(1, 10**6)
 
 
 def run_command(main: Callable[[], int | None]) -> None:

@@ -12,7 +12,14 @@ unpacked stays in OUT-originals, for another size; delete it when it is needed n
 import argparse
 from pathlib import Path
 
-from deepconnotation.console import UserError, argument_parser, run_command, seed_number
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    counting_number,
+    run_command,
+    seed_number,
+    whole_number,
+)
 from deepconnotation.data.engine import ENGINES
 from deepconnotation.data.sources.fi import ORDERS
 
@@ -28,47 +35,37 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "subfolder a class; fi: the same with FI's eight classes, or its CSV files; toy: drawn "
         "into SOURCE first)")  # fmt: skip
     add("--emotions", metavar="SET", help="label set of a folder or CSV, or affectnet11, 7, 6, 5")
-    add("--size", type=int, default=64, help="height and width in pixels (default 64)")
+    add("--size", type=whole_number(8, 2048), default=64, help="height and width in pixels "
+        "(default 64)")  # fmt: skip
     add("--out", required=True, metavar="DIR", help="folder of the prepared data set")
     add("--grey", action="store_true", help="make every picture grey")
     add("--drop", action="append", default=[], metavar="CLASS", help="leave a class out")
     add("--fractions", default="80/10/10", help="train/dev/test, or train/test (default 80/10/10)")
     add("--seed", type=seed_number, default=0, help="of the split (default 0)")
     add("--labels", metavar="FILE", help="take splits and labels from a labels.json instead")
-    add("--workers", type=int, help="processes (default: one a core)")
+    add("--workers", type=counting_number, help="processes (default: one a core)")
     add("--engine", choices=ENGINES, default="local", help="where pictures are decoded: "
         "here, or on the Ray cluster that RAY_ADDRESS names")  # fmt: skip
     add("--keep-duplicates", action="store_true", help="keep byte-identical copies, in one split")
     add("--allow-missing", action="store_true", help="accept a split without some class")
-    add("--min-agree", type=int, default=3, metavar="N", help="FI: how many of five must agree "
-        "(default 3)")  # fmt: skip
+    add("--min-agree", type=whole_number(0, 5), default=3, metavar="N", help="FI: how many of five "
+        "must agree (default 3)")  # fmt: skip
     add("--vote-order", choices=ORDERS, help="FI: what the two "
         "votes columns are (default: what fits the published share)")  # fmt: skip
     add("--margin", type=float, default=0.0, help="AffectNet: around the face's box, as a part of "
         "its sides (default 0)")  # fmt: skip
-    add("--threads", type=int, default=32, help="addresses fetched at once (default 32)")
-    add("--per-host", type=int, default=8, help="of them from one host (default 8)")
+    add("--threads", type=counting_number, default=32, help="addresses fetched at once "
+        "(default 32)")  # fmt: skip
+    add("--per-host", type=counting_number, default=8, help="of them from one host (default 8)")
     add("--allow-private-hosts", action="store_true", help="also fetch from this machine and its "
         "network")  # fmt: skip
     return parser.parse_args(arguments)
 
 
-def check(args: argparse.Namespace) -> None:
-    if not 8 <= args.size <= 2048:
-        raise UserError(f"--size {args.size}: expected 8 to 2048 pixels")
-    for name in ("workers", "threads", "per_host"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected 1 or more")
-    if not 0 <= args.min_agree <= 5:
-        raise UserError(f"--min-agree {args.min_agree}: expected 0 to 5")
-    if not 0 <= args.margin <= 2:
-        raise UserError(f"--margin {args.margin}: expected 0 to 2")
-
-
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
-    check(args)
+    if not 0 <= args.margin <= 2:
+        raise UserError(f"--margin {args.margin}: expected 0 to 2")
 
     from deepconnotation.data import archive, fetch, labels, manifest, prepare
     from deepconnotation.data.sources import Options, read

@@ -38,6 +38,7 @@ from deepconnotation import run
 from deepconnotation.console import (
     UserError,
     argument_parser,
+    counting_number,
     run_command,
     seed_number,
     write_atomic,
@@ -92,7 +93,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("space", metavar="SPACE", help=f"TOML file, or {', '.join(PRESETS)}")
     add("--data", metavar="DIR", required=True, help="prepared data set, or output of embed")
     add("--out", metavar="DIR", required=True, help="folder of the search")
-    add("--trials", type=int, default=20, help="trials in all, of all processes [20]")
+    add("--trials", type=counting_number, default=20, help="trials in all, of all processes [20]")
     add("--monitor", choices=MONITORS, default="val_loss", help="dev figure to be made better "
         "[val_loss]")  # fmt: skip
     add("--seed", type=seed_number, default=0, help="of the search [0]")

@@ -93,7 +93,7 @@ def test_fetched_pictures_are_found_by_their_address(tmp_path):
         (["--class", "joy"], "--class joy: expected one of amusement"),
         (["--index", "x"], "--index x"),
         (["--index", "5000"], "no picture fits"),
-        (["--limit", "0"], "--limit 0"),
+        (["--limit", "0"], "--limit: '0': expected a whole number from 1"),
         (["--rejected", "all", "--split", "test"], "--rejected: what was not taken"),
     ],
 )

@@ -207,9 +207,9 @@ def test_a_split_is_taken_over_at_another_size(toy_source, toy_data, tmp_path):
     [
         (["/nowhere", "--out", "x"], "/nowhere: no such folder"),
         (["{}", "--out", "x"], "expected one subfolder a class"),
-        (["{}", "--out", "x", "--size", "4"], "--size 4"),
+        (["{}", "--out", "x", "--size", "4"], "--size: '4': expected a whole number from 8 to 2048"),
         (["{}", "--out", "x", "--dataset", "facial_expressions"], "legend.csv: no such file"),
-        (["{}", "--out", "x", "--workers", "0"], "--workers 0"),
+        (["{}", "--out", "x", "--workers", "0"], "--workers: '0': expected a whole number from 1"),
     ],
 )
 def test_bad_use_is_one_line_and_status_2(tmp_path, arguments, message):
