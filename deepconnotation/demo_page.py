@@ -13,7 +13,7 @@ from PIL import Image
 from deepconnotation import card, heatmap
 from deepconnotation.data.decode import decode
 from deepconnotation.data.sources import toy
-from deepconnotation.predict import answering, predict, read_picture
+from deepconnotation.predict import answering, label_of, predict, read_picture
 from deepconnotation.predictions import spreadsheet_safe
 from deepconnotation.run import Run
 
@@ -201,8 +201,7 @@ class Page:
         if row["status"] != "ok":
             return [name, "", "", "", row["reason"]]
         others = [c for c in row.get("set", []) if c != row["label"]]
-        told = _labels(row) if "labels" in row else row["label"]
-        return [name, told, f"{row['confidence']:.2f}", ", ".join(others), ""]
+        return [name, label_of(row), f"{row['confidence']:.2f}", ", ".join(others), ""]
 
 
 def _seen(path: str) -> str | Image.Image:
@@ -215,10 +214,5 @@ def _seen(path: str) -> str | Image.Image:
 
 def _told(row: dict) -> str:
     """Return an answer in a few words."""
-    if "labels" in row:
-        return _labels(row)
-    return f"{row['label']}, {100 * row['confidence']:.0f} %"
-
-
-def _labels(row: dict) -> str:
-    return ", ".join(row["labels"]) or "none of them"
+    share = "" if "labels" in row else f", {100 * row['confidence']:.0f} %"
+    return label_of(row) + share

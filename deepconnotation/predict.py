@@ -197,12 +197,16 @@ def _named(row: dict, classes: list[str]) -> dict:
     return {**row, "probabilities": named}
 
 
+def label_of(row: dict) -> str:
+    """Return in words the label, or the labels, that a row of `predict` tells."""
+    return ", ".join(row["labels"]) or "none of them" if "labels" in row else row["label"]
+
+
 def _line(row: dict, axes: tuple[str, ...]) -> str:
     file = printable(row["file"])
     if row["status"] == "ok":
         told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
-        label = ", ".join(row["labels"]) or "none" if "labels" in row else row["label"]
-        return f"{label:14}{row['confidence']:6.3f}{told}  {file}"
+        return f"{label_of(row):14}{row['confidence']:6.3f}{told}  {file}"
     return f"{row['status']:20}  {file}: {row['reason']}"
 
 
