@@ -108,6 +108,9 @@ def main(arguments: list[str] | None = None) -> None:
     except ImportError:
         raise UserError("tune needs Optuna; pip install deepconnotation[tune]") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed trial's error is told once
+    # Heartbeats; and a curve of trials that are all alike.
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", "Attempting to set identical low and high")
     out, data = Path(args.out), Path(args.data)
     run.spare(out)
     fingerprint = _fingerprint(space, data)
@@ -206,17 +209,15 @@ def open_study(
     from sqlalchemy.exc import DatabaseError
 
     # A process that dies leaves its trial to the others, who notice that its heart beats no more.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
-        path = out / "study.db"
-        try:
-            storage = optuna.storages.RDBStorage(
-                f"sqlite:///{path}", heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
-                heartbeat_stale_trial_callback=retry,
-            )  # fmt: skip
-        except DatabaseError as error:
-            raise UserError(f"{path}: {error.orig}; choose another --out") from None
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
+    path = out / "study.db"
+    try:
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{path}", heartbeat_interval=HEARTBEAT, grace_period=3 * HEARTBEAT,
+            heartbeat_stale_trial_callback=retry,
+        )  # fmt: skip
+    except DatabaseError as error:
+        raise UserError(f"{path}: {error.orig}; choose another --out") from None
     study = _study(storage, monitor)
     about = {"arch": space.arch, "base": space.base, "search": space.search, "monitor": monitor,
              "fingerprint": fingerprint, **space.start}  # fmt: skip

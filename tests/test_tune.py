@@ -171,7 +171,7 @@ def test_a_run_is_not_written_over(toy_run, toy_data):
         tune.main(["original-rate", "--data", str(toy_data), "--out", str(toy_run.path)])
 
 
-def test_a_damaged_study_is_named(tmp_path):
+def test_a_damaged_study_is_named(space, toy_data, tmp_path):
     (tmp_path / "study.db").write_bytes(b"no database at all, " * 20)
     with pytest.raises(UserError, match="study.db: file is not a database; choose another --out"):
-        tune.open_study(tmp_path, tune.read_space("original-rate"), "0", "val_loss", 0)
+        tune.main([space, "--data", str(toy_data), "--out", str(tmp_path)])
