@@ -41,6 +41,9 @@ def build(found: Run, folder: Path) -> gr.Blocks:
         found: the run that answers.
         folder: where its examples and tables may lie; the caller deletes it.
     """
+    # Gradio would open the file, and say no more than "Error" of one that it cannot. A class of our
+    # own is no way: of such it writes a .pyi beside this file.
+    gr.Image.preprocess = lambda _, upload: upload and upload.path
     page = Page(found, folder)
     title = f"{found.config['arch']} on {found.config['data']['name']}"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 60)) as blocks:
@@ -58,11 +61,9 @@ def _one(page: "Page") -> None:
     with gr.Row():
         with gr.Column():
             picture = gr.Image(
-                label="Picture", type="filepath", image_mode=None, height=320,
+                label="Picture", type="filepath", image_mode=None, height=320, format="png",
                 sources=["upload", "webcam", "clipboard"], elem_id="picture",
             )  # fmt: skip
-            # Gradio would open the file, and say no more than "Error" of one that it cannot.
-            picture.preprocess = lambda upload: upload and upload.path
             gr.Examples(page.examples(), picture, label="Examples, drawn by the program")
         with gr.Column():
             words = gr.Markdown("Drop a picture in, or choose an example.", elem_id="answer")
@@ -73,6 +74,7 @@ def _one(page: "Page") -> None:
                 visible=False, elem_id="heatmap", buttons=KEPT,
             )  # fmt: skip
             affect = gr.Plot(label="Valence and arousal", visible=bool(page.found.axes))
+    picture.upload(page.shown, picture, picture)
     picture.change(page.answer, picture, [words, bars, affect, reasons])
     why.click(page.heatmap, picture, [reasons, words])
 
@@ -129,6 +131,11 @@ class Page:
             Image.fromarray(toy.draw(emotion, 1, EXAMPLE_SIDE)).save(path)
             paths.append(str(path))
         return paths
+
+    def shown(self, path: str):
+        """Return a picture that no browser shows as one that it does."""
+        good = read_picture(Path(path), self.found.size)["status"] == "ok"
+        return _seen(path) if good else gr.skip()
 
     def answer(self, path: str | None):
         """Return words, bars, the point of valence and arousal, and no heatmap yet."""

@@ -176,7 +176,8 @@ class Trainer:
         if settings.freeze_until:
             heads.freeze_until(model, settings.freeze_until)
         if settings.head_epochs:
-            model = heads.freeze_statistics(model)
+            with self.team.scope():
+                model = heads.freeze_statistics(model)
         fuse(model)
         self.model = model
         self.classes = len(run.classes)

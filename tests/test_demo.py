@@ -90,10 +90,12 @@ def drawn(folder: Path, emotion: str) -> Path:
 
 
 def test_a_picture_is_answered_and_explained(page, toy_run, tmp_path):
-    path = drawn(tmp_path, "awe")
+    path = tmp_path / "awe.tif"  # which no browser of today shows by itself
+    Image.open(drawn(tmp_path, "awe")).save(path)
     page.locator("#picture input[type=file]").set_input_files(path)
     answer = page.locator("#answer h3")
     answer.wait_for()
+    page.wait_for_function("document.querySelector('#picture img').naturalWidth == 96")
     told = command("predict", toy_run.path, path, "--csv").stdout.splitlines()
     (row,) = csv.DictReader(told)
     assert answer.inner_text() == f"{row['label']}, {100 * float(row['confidence']):.0f} %"
@@ -117,7 +119,7 @@ def test_a_bad_file_is_answered_kindly(page, tmp_path):
 
 def test_several_pictures_become_a_gallery_and_a_table(page, tmp_path):
     paths = [drawn(tmp_path, name) for name in ("awe", "fear", "anger")]
-    paths[1] = paths[1].with_suffix(".tif")  # which no browser of today shows by itself
+    paths[1] = paths[1].with_suffix(".tif")
     Image.open(paths[1].with_suffix(".png")).save(paths[1])
     paths[2].write_bytes(b"<html>")
     page.get_by_role("tab", name="Several").click()

@@ -19,7 +19,7 @@ from deepconnotation.settings import Settings
 # no batch normalisation and nothing random: all replicas together do what one device does
 SAME = (
     "--arch small_cnn --epochs 8 --batch 5 --dropout 0 --l2 1e-4 --optimizer adam --rate 1e-3 "
-    "--clip 1 --ema 0.9 --no-flip --shift 0 --precision float32"
+    "--clip 1 --ema 0.9 --no-flip --shift 0 --head-epochs 1 --fine-tune 1 --precision float32"
 ).split()
 FIGURES = ["loss", "accuracy", "val_loss"]
 
