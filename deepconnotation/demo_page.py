@@ -13,7 +13,7 @@ from PIL import Image
 from deepconnotation import card, heatmap
 from deepconnotation.data.decode import decode
 from deepconnotation.data.sources import toy
-from deepconnotation.predict import answering, label_of, predict, read_picture
+from deepconnotation.predict import answering, label_of, predict, read_faces, read_picture
 from deepconnotation.predictions import spreadsheet_safe
 from deepconnotation.run import Run
 
@@ -34,17 +34,18 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
 
 
-def build(found: Run, folder: Path) -> gr.Blocks:
+def build(found: Run, folder: Path, faces: bool = False) -> gr.Blocks:
     """Build the page.
 
     Args:
         found: the run that answers.
         folder: where its examples and tables may lie; the caller deletes it.
+        faces: answer the faces in the pictures.
     """
     # Gradio would open the file, and say no more than "Error" of one that it cannot. A class of our
     # own is no way: of such it writes a .pyi beside this file.
     gr.Image.preprocess = lambda _, upload: upload and upload.path
-    page = Page(found, folder)
+    page = Page(found, folder, faces)
     title = f"{found.config['arch']} on {found.config['data']['name']}"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(60, 60)) as blocks:
         gr.Markdown(f"# {card.question(found.config)}\n\n{page.note()}")
@@ -99,11 +100,13 @@ class Page:
     Attributes:
         found: the run that answers.
         folder: where examples and tables lie.
+        faces: whether faces are cut out and answered.
     """
 
-    def __init__(self, found: Run, folder: Path):
-        """Remember both, and make once what answers."""
-        self.found, self.folder, self.answers = found, folder, answering(found)
+    def __init__(self, found: Run, folder: Path, faces: bool = False):
+        """Remember them, and make once what answers."""
+        self.found, self.folder, self.faces = found, folder, faces
+        self.answers = answering(found)
 
     @cached_property
     def maps(self) -> heatmap.Maps:
@@ -142,14 +145,18 @@ class Page:
         hidden = gr.update(value=None, visible=False)
         if path is None:
             return "Drop a picture in, or choose an example.", None, None, hidden
-        (row,) = predict(self.found, [Path(path)], self.answers)
+        row, *others = self._rows([path])
         if row["status"] != "ok":
             return self._sorry(row), None, None, hidden
         bars = dict(zip(self.found.classes, row["probabilities"], strict=True))
-        return self._words(row), bars, self._point(row), hidden
+        more = f"\n\nThe largest of {len(others) + 1} faces." if others else ""
+        return self._words(row) + more, bars, self._point(row), hidden
+
+    def _rows(self, paths: list[str]) -> list[dict]:
+        return list(predict(self.found, map(Path, paths), self.answers, self.faces))
 
     def _sorry(self, row: dict) -> str:
-        return f"This cannot be shown: {row['reason']}. Try another picture."
+        return f"This cannot be answered: {row['reason']}. Try another picture."
 
     def _words(self, row: dict) -> str:
         text = f"### {_told(row)}"
@@ -175,10 +182,11 @@ class Page:
         """Return Grad-CAM over the picture, and words."""
         if path is None:
             return gr.update(), "First drop a picture in."
-        row = read_picture(Path(path), self.found.size)
+        read = (lambda *asked: read_faces(*asked)[0]) if self.faces else read_picture
+        row = read(Path(path), self.found.size)
         if row["status"] != "ok":
             return gr.update(), self._sorry(row)
-        (told,) = predict(self.found, [Path(path)], self.answers)
+        told = self._rows([path])[0]
         label = self.found.classes.index(told["label"])
         values = self.maps(row["pixels"][None], [label])[0]
         shown = heatmap.over(np.asarray(row["pixels"]), values)
@@ -189,15 +197,18 @@ class Page:
         if not paths:
             return "", [], None, gr.update(visible=False)
         left = len(paths) - MOST
-        rows = list(predict(self.found, map(Path, paths[:MOST]), self.answers))
+        rows = self._rows(paths[:MOST])
         cells = [self._cells(row) for row in rows]
-        shown = [(_seen(row["file"]), _told(row)) for row in rows if row["status"] == "ok"]
+        shown = [(_seen(row["file"], row.get("box")), _told(row)) for row in rows
+                 if row["status"] == "ok"]  # fmt: skip
         path = self.folder / f"answers-{abs(hash(tuple(paths))):x}.csv"
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows([spreadsheet_safe(str(cell)) for cell in row] for row in cells)
         words = f"{len(shown)} of {len(rows)} pictures answered."
+        if self.faces:
+            words = f"{len(shown)} faces in {len(paths[:MOST])} pictures answered."
         if left > 0:
             words += f" {left} more were left out: at most {MOST} at once."
         table = pd.DataFrame(cells, columns=COLUMNS)
@@ -211,8 +222,10 @@ class Page:
         return [name, label_of(row), f"{row['confidence']:.2f}", ", ".join(others), ""]
 
 
-def _seen(path: str) -> str | Image.Image:
-    """Return what a browser can show of a picture that `decode` reads."""
+def _seen(path: str, box: list[int] | None = None) -> str | Image.Image:
+    """Return what a browser can show of a picture that `decode` reads, or of a part of it."""
+    if box:
+        return decode(Path(path).read_bytes()).image.crop(box)
     with Image.open(path) as image:
         if image.format in BROWSERS:
             return path

@@ -3,8 +3,10 @@
     python -m deepconnotation.predict snapshots/faces photo.jpg holiday/
     find . -name '*.png' | python -m deepconnotation.predict snapshots/faces - --csv > answers.csv
 
-One row an input, in order. Exit status 0 when all were predicted, 3 when some were not, 2 for bad
-use. A name that starts with a dash is written ./-name.jpg.
+One row an input, in order. Runs that learned from faces want pictures cut to the face: --faces cuts
+out every face and answers each in a row of its own, the largest first (extra [faces]). Exit status
+0 when all were predicted, 3 when some were not, 2 for bad use. A name that starts with a dash is
+written ./-name.jpg.
 """
 
 import argparse
@@ -39,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("run", metavar="RUN", help="folder of the run")
     add("inputs", metavar="IMAGE|DIR|-", nargs="+", help="pictures, folders, or - for paths on "
         "standard input")  # fmt: skip
+    add("--faces", action="store_true", help="answer each face that is found, not the picture")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="CSV with a header")
@@ -55,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         advance = None  # few pictures need no bar, and rows that are seen are one
-        for number, row in enumerate(predict(found, list_inputs(args.inputs)), start=1):
+        rows = predict(found, list_inputs(args.inputs), faces=args.faces)
+        for number, row in enumerate(rows, start=1):
             counts[row["status"]] += 1
             write(row)
             if advance:
@@ -80,7 +84,7 @@ def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:
 
 
 def predict(
-    found: run.Run, paths: Iterable[Path], answer: "Answers | None" = None
+    found: run.Run, paths: Iterable[Path], answer: "Answers | None" = None, faces: bool = False
 ) -> Iterator[dict]:  # fmt: skip
     """Predict pictures in batches, with no more than a few batches in memory.
 
@@ -88,9 +92,11 @@ def predict(
         found: a run with a model.
         paths: of the pictures; whatever is there is answered with a row.
         answer: of `answering`, for one who asks many times; None makes it.
+        faces: cut faces out of the pictures and answer each of them.
 
     Yields:
-        A row a path, in order: "file"; "status", which is "ok", "rejected" or "skipped"; then
+        A row a path, in order, or a row a face: "file"; "box" of a face, a list of left, top, right
+        and bottom, pixels; "status", which is "ok", "rejected" or "skipped"; then
         "label", "confidence", "probabilities" (a list in the order of the classes) and, where the
         run tells them, "set" (the true class is in nine of ten), "labels" (those above their
         thresholds), "valence" and "arousal"; or "reason".
@@ -99,17 +105,20 @@ def predict(
     paths, waiting = iter(paths), deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while some := list(islice(paths, BATCH)):
-            waiting.append(pool.submit(_rows, found, answer, some))
+            waiting.append(pool.submit(_rows, found, answer, some, faces))
             if len(waiting) > AHEAD:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
 
 
-def _rows(found: run.Run, answer: "Answers", paths: list[Path]) -> list[dict]:
+def _rows(found: run.Run, answer: "Answers", paths: list[Path], faces: bool) -> list[dict]:
     import numpy as np
 
-    rows = [read_picture(path, found.size) for path in paths]
+    if faces:
+        rows = [row for path in paths for row in read_faces(path, found.size)]
+    else:
+        rows = [read_picture(path, found.size) for path in paths]
     good = [row for row in rows if row["status"] == "ok"]
     if not good:
         return rows
@@ -150,18 +159,40 @@ def answering(found: run.Run) -> "Answers":
 
 def read_picture(path: Path, size: tuple[int, int]) -> dict:
     """Return a row with "file", "status" and "pixels" (uint8, of the size) or "reason"."""
-    from deepconnotation.data.decode import Rejected, decode, is_clutter
+    from deepconnotation.data.decode import decode
+
+    return _read(path, lambda data: [{"pixels": decode(data, size).pixels}])[0]
+
+
+def read_faces(path: Path, size: tuple[int, int]) -> list[dict]:
+    """Return such a row for each face, the largest first, with its "box"; one where there is none.
+
+    Raises:
+        UserError: when OpenCV is not installed.
+    """
+    from deepconnotation.data import faces
+    from deepconnotation.data.decode import decode
+
+    def cut(data: bytes) -> list[dict]:
+        found = faces.cut(decode(data).image, size)
+        return [{"box": list(box), "pixels": pixels} for box, pixels in found]
+
+    return _read(path, cut)
+
+
+def _read(path: Path, parts: Callable[[bytes], list[dict]]) -> list[dict]:
+    from deepconnotation.data.decode import Rejected, is_clutter
 
     row = {"file": str(path)}
     if is_clutter(path.name):
-        return {**row, "status": "skipped", "reason": "clutter: a system or partial file"}
+        return [{**row, "status": "skipped", "reason": "clutter: a system or partial file"}]
     try:
-        return {**row, "status": "ok", "pixels": decode(path.read_bytes(), size).pixels}
+        return [{**row, "status": "ok", **part} for part in parts(path.read_bytes())]
     except Rejected as rejected:
-        return {**row, "status": "rejected", "reason": str(rejected)}
+        return [{**row, "status": "rejected", "reason": str(rejected)}]
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         text = getattr(error, "strerror", None) or str(error)
-        return {**row, "status": "rejected", "reason": f"unreadable: {text}"}
+        return [{**row, "status": "rejected", "reason": f"unreadable: {text}"}]
 
 
 def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
@@ -171,8 +202,8 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
     if args.csv:
         from deepconnotation.predictions import spreadsheet_safe
 
-        fields = ["file", "status", "label", "confidence", *(f"p_{c}" for c in classes),
-                  *found.cuts, *found.axes, "reason"]  # fmt: skip
+        fields = ["file", *["box"] * args.faces, "status", "label", "confidence",
+                  *(f"p_{c}" for c in classes), *found.cuts, *found.axes, "reason"]  # fmt: skip
         out = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         out.writeheader()
 
@@ -181,7 +212,7 @@ def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
             p = zip(classes, cells.pop("probabilities", []), strict=False)  # none of what failed
             cells |= {f"p_{name}": value for name, value in p}
             cells = {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in cells.items()}
-            cells |= {k: " ".join(cells[k]) for k in found.cuts if k in cells}
+            cells |= {k: " ".join(map(str, v)) for k, v in cells.items() if isinstance(v, list)}
             for name in {"file", "label", *found.cuts} & cells.keys():
                 cells[name] = spreadsheet_safe(cells[name])
             out.writerow(cells)
@@ -206,7 +237,8 @@ def _line(row: dict, axes: tuple[str, ...]) -> str:
     file = printable(row["file"])
     if row["status"] == "ok":
         told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
-        return f"{label_of(row):14}{row['confidence']:6.3f}{told}  {file}"
+        face = f" {row['box']}" if "box" in row else ""
+        return f"{label_of(row):14}{row['confidence']:6.3f}{told}  {file}{face}"
     return f"{row['status']:20}  {file}: {row['reason']}"
 
 

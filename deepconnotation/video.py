@@ -1,12 +1,13 @@
 """Follow the emotion of a video, or of a camera, over time.
 
     python -m deepconnotation.video snapshots/faces film.mp4 --out film
-    python -m deepconnotation.video snapshots/faces /dev/video0 --seconds 60 --out me
+    python -m deepconnotation.video snapshots/faces /dev/video0 --faces --seconds 60 --out me
 
 Looks at a frame every half second (--every) and writes OUT/emotions.csv, a row a frame with the
-probabilities smoothed over time, and OUT/emotions.png. Memory does not grow with the film. Ctrl-C
-keeps what came; given again, the command goes on where it was left, a camera's time too. Needs the
-extra [video].
+probabilities smoothed over time, and OUT/emotions.png. With --faces it looks at the largest face of
+a frame, which runs that learned from faces want; frames without one are counted and have no row.
+Memory does not grow with the film. Ctrl-C keeps what came; given again, the command goes on where
+it was left, a camera's time too. Needs the extra [video], and [faces] for --faces.
 """
 
 import argparse
@@ -31,11 +32,11 @@ from deepconnotation.console import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 BATCH = 8  # frames answered at once
 POINTS = 2000  # of the plot, at most
 ASKED = "asked.json"
-Frame = tuple[float, "np.ndarray"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -47,6 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--every", type=float, default=0.5, help="seconds between the frames looked at [0.5]")
     add("--smooth", type=float, default=2.0, help="seconds after which a frame counts 1/e; 0 does "
         "not smooth [2]")  # fmt: skip
+    add("--faces", action="store_true", help="look at the largest face (extra [faces])")
     add("--seconds", type=float, help="stop after this long")
     return parser.parse_args(arguments)
 
@@ -61,15 +63,16 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"{args.run} tells several labels a picture; a video needs one")
     table = Path(args.out) / "emotions.csv"
     try:
-        watch(found, args.video, table, args.every, args.smooth, args.seconds)
+        watch(found, args.video, table, args.every, args.smooth, args.seconds, args.faces)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{table} keeps what came; the same command goes on") from None
     print(f"{table} and {table.with_suffix('.png')}")
 
 
 def watch(
-    found: run.Run, video: str, table: Path, every: float, smooth: float, seconds: float | None
-) -> None:
+    found: run.Run, video: str, table: Path, every: float, smooth: float, seconds: float | None,
+    faces: bool = False,
+) -> None:  # fmt: skip
     """Write a row a frame, behind those that are there, and draw them all in the end.
 
     Args:
@@ -80,6 +83,7 @@ def watch(
         every: seconds between frames.
         smooth: time constant of exponential smoothing, seconds; 0 for none.
         seconds: of the video to look at; None for all.
+        faces: whether to look at the largest face of a frame; one without has no row.
 
     Raises:
         UserError: when the file is no video, or the table is of another run, video or setting.
@@ -91,11 +95,13 @@ def watch(
     fields = ["time", "label", "confidence", *(f"p_{c}" for c in found.classes)]
     answer = answering(found)
     asked = {"run": run.file_sha256(found.path / "model.keras"),
-             "video": str(Path(video).resolve()), "--every": every, "--smooth": smooth}  # fmt: skip
+             "video": str(Path(video).resolve()), "--every": every, "--smooth": smooth,
+             "--faces": faces or None}  # fmt: skip
     start, p = _left(table, asked)
     decay = float(np.exp(-every / smooth)) if smooth else 0.0
     new = start is None
-    frames = _frames(video, every, 0.0 if new else start + every, seconds, found.size)
+    frames = _frames(video, every, 0.0 if new else start + every, seconds)
+    frames, faceless = _pixels(frames, found.size, faces), 0
     some = list(islice(frames, BATCH))  # before a file is made: it may be no video at all
     table.parent.mkdir(parents=True, exist_ok=True)
     if new:
@@ -109,8 +115,10 @@ def watch(
             if new:
                 writer.writerow(fields)
             while some:
-                log_p, _ = answer(np.stack([pixels for _, pixels in some]))
-                for (time, _), now in zip(some, np.exp(log_p), strict=True):
+                good = [(time, pixels) for time, pixels in some if pixels is not None]
+                faceless += len(some) - len(good)
+                log_p = answer(np.stack([pixels for _, pixels in good]))[0] if good else ()
+                for (time, _), now in zip(good, np.exp(log_p), strict=True):
                     p = now if p is None else decay * p + (1 - decay) * now
                     best = int(p.argmax())
                     writer.writerow([f"{time:.3f}", found.classes[best], f"{p[best]:.6f}",
@@ -120,6 +128,8 @@ def watch(
                 some = list(islice(frames, BATCH))
     finally:  # what came is drawn, also when the film turns out to be damaged
         plot(table, found.classes)
+    if faceless:
+        print(f"{faceless} frames have no face that was found")
 
 
 def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:
@@ -149,16 +159,14 @@ def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:
 
 
 def _frames(
-    video: str, every: float, start: float, seconds: float | None, size: tuple[int, int]
-) -> Iterator[Frame]:
-    """Yield time (seconds) and pixels, upright, uint8 (H, W, 3), of the frames to be looked at."""
+    video: str, every: float, start: float, seconds: float | None
+) -> Iterator[tuple[float, "Image.Image"]]:
+    """Yield time (seconds) and picture, upright, of the frames to be looked at."""
     try:
         import av
     except ModuleNotFoundError:
         raise UserError("av is not installed; it comes with pip install deepconnotation[video]"
                         ) from None  # fmt: skip
-    from deepconnotation.data.decode import fitted
-
     camera = video.startswith("/dev/")
     try:
         with av.open(video, format="v4l2" if camera else None) as container:
@@ -179,12 +187,26 @@ def _frames(
                     return
                 if time >= due - 1e-6:
                     # A phone films as it is held and writes beside it how to turn the frames.
-                    upright = frame.to_image().rotate(frame.rotation, expand=True)
-                    yield time, fitted(upright, size)
+                    yield time, frame.to_image().rotate(frame.rotation, expand=True)
                     due = max(due + every, time)
     except av.error.FFmpegError as error:
         raise UserError(f"{video}: {error.strerror or error}; expected a video file or a camera"
                         ) from None  # fmt: skip
+
+
+def _pixels(
+    frames: Iterator[tuple[float, "Image.Image"]], size: tuple[int, int], faces: bool
+) -> Iterator[tuple[float, "np.ndarray | None"]]:
+    """Yield time and pixels, uint8 (H, W, 3), of the frames or of their largest faces; None of a
+    frame without one."""
+    from deepconnotation.data.decode import Rejected, fitted
+    from deepconnotation.data.faces import cut
+
+    for time, image in frames:
+        try:
+            yield time, cut(image, size)[0][1] if faces else fitted(image, size)
+        except Rejected:
+            yield time, None
 
 
 def plot(table: Path, classes: list[str]) -> None:

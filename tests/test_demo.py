@@ -111,7 +111,7 @@ def test_a_bad_file_is_answered_kindly(page, tmp_path):
     for content, reason in ((cut, "truncated"), (b"<html>", "html")):
         path.write_bytes(content)
         page.locator("#picture input[type=file]").set_input_files(path)
-        page.get_by_text(f"This cannot be shown: {reason}").wait_for()
+        page.get_by_text(f"This cannot be answered: {reason}").wait_for()
         page.locator("#picture button[aria-label='Remove Image']").first.click()
     page.locator("#picture input[type=file]").set_input_files(drawn(tmp_path, "fear"))
     page.locator("#answer h3").wait_for()  # and goes on

@@ -124,7 +124,7 @@ FAULTS = {
     "source gone": (nothing, "prepare gone --out out", "gone"),
     "fractions": (nothing, "prepare data/train --out out --fractions 80/30",
                   "--fractions '80/30'"),
-    "size": (nothing, "prepare data --out out --size 4", "--size 4"),
+    "size": (nothing, "prepare data --out out --size 4", "--size: '4'"),
     "another data set there": (nothing, "fetch_and_resize.py new --dataset toy --out data",
                                "data holds"),
     "split leaves a class out": (nothing, "split.py few --fractions 98/2",

@@ -36,6 +36,7 @@ REASONS = {
     "truncated": "the picture's data end too early",
     "too_small": f"thinner than {MIN_SIDE} pixels",
     "bad_box": f"less than {MIN_SIDE} pixels of the box lie on the picture",
+    "no_face": "no face was found",
     "too_many_pixels": f"more than {MAX_PIXELS:,} pixels",
     "not_a_picture": "no picture format that is known",
     "damaged": "the picture's data are damaged",
