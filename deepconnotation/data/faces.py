@@ -16,7 +16,7 @@ from deepconnotation.data.decode import Rejected, fitted
 
 LONGEST = 1000  # pixels of a side; in a larger picture faces are looked for at this size
 SMALLEST = 60  # pixels of a face there
-NEIGHBOURS = 10  # places around it in which a face must be found, too; fewer find more that is none
+NEIGHBOURS = 8  # places around it where a face must be found, too; fewer find more that is none
 
 Box = tuple[int, int, int, int]
 _of_thread = threading.local()  # a cascade keeps what it works on
