@@ -128,6 +128,8 @@ def watch(
                 some = list(islice(frames, BATCH))
     finally:  # what came is drawn, also when the film turns out to be damaged
         plot(table, found.classes)
+    if faceless and p is None:
+        raise UserError(f"{video}: no face was found in {faceless} frames")
     if faceless:
         print(f"{faceless} frames have no face that was found")
 
@@ -214,11 +216,12 @@ def plot(table: Path, classes: list[str]) -> None:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    rows = pd.read_csv(table)
+    columns = [f"p_{c}" for c in classes]
+    rows = pd.read_csv(table, dtype=dict.fromkeys(["time", *columns], float))  # also without a row
     rows = rows.iloc[:: max(len(rows) // POINTS, 1)]
     figure = Figure(figsize=(10, 4))
     axes = figure.subplots()
-    axes.stackplot(rows["time"], *(rows[f"p_{c}"] for c in classes), labels=classes, alpha=0.85)
+    axes.stackplot(rows["time"], *(rows[c] for c in columns), labels=classes, alpha=0.85)
     axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1))
     axes.margins(x=0)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -121,5 +121,7 @@ def test_a_films_frames_without_a_face_have_no_row(scene, toy_run, tmp_path, cap
     (row,) = predict.predict(toy_run, [tmp_path / "face.png"])
     told = [float(rows[1][f"p_{name}"]) for name in toy_run.classes]
     assert told == pytest.approx(row["probabilities"], abs=1e-3)
+    with pytest.raises(UserError, match="film.mp4: no face was found in 2 frames"):
+        video.watch(toy_run, str(path), tmp_path / "black/emotions.csv", 0.5, 0, 0.8, faces=True)
     with pytest.raises(UserError, match="emotions.csv is of another --faces"):
         video.watch(toy_run, str(path), table, 0.5, 0.0, None)

@@ -84,9 +84,8 @@ def own(s3: Any, dataset: Path, order: Order, arguments: str) -> dict:
 def source() -> bytes:
     """Return the tar.gz that script mode unpacks: this package, its requirements, the script."""
     buffer, package = io.BytesIO(), Path(deepconnotation.__file__).parent
-    needed = [r for r in requires("deepconnotation") or () if "extra ==" not in r]
-    needed += [r.partition(";")[0] for r in requires("deepconnotation") or ()
-               if 'extra == "offline-weights"' in r]  # fmt: skip
+    needed = [r.partition(";")[0] for r in requires("deepconnotation") or ()
+              if "extra ==" not in r or 'extra == "offline-weights"' in r]  # fmt: skip
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for path in sorted(package.rglob("*.py")):
             tar.add(path, Path("deepconnotation") / path.relative_to(package))

@@ -36,13 +36,14 @@ def find(image: Image.Image) -> list[Box]:
     """
     cascade = _cascade()
     factor = min(LONGEST / max(image.size), 1)
-    size = [max(round(side * factor), 1) for side in image.size]
+    width, height = size = [max(round(side * factor), 1) for side in image.size]
     grey = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR))
     found = cascade.detectMultiScale(grey, 1.1, NEIGHBOURS, minSize=(SMALLEST, SMALLEST))
+    across, down = image.width / width, image.height / height
     boxes = sorted((box.tolist() for box in found), key=lambda box: (-box[2], *box))
     return [
-        tuple(round(edge / factor) for edge in (x, y, x + width, y + height))
-        for x, y, width, height in boxes
+        (round(x * across), round(y * down), round((x + w) * across), round((y + h) * down))
+        for x, y, w, h in boxes
     ]
 
 
