@@ -13,7 +13,7 @@ from PIL import Image
 from deepconnotation import card, heatmap
 from deepconnotation.data.decode import decode
 from deepconnotation.data.sources import toy
-from deepconnotation.predict import answering, label_of, predict, read_faces, read_picture
+from deepconnotation.predict import answering, label_of, predict, read
 from deepconnotation.predictions import spreadsheet_safe
 from deepconnotation.run import Run
 
@@ -137,7 +137,7 @@ class Page:
 
     def shown(self, path: str):
         """Return a picture that no browser shows as one that it does."""
-        good = read_picture(Path(path), self.found.size)["status"] == "ok"
+        good = read(Path(path), self.found.size)[0]["status"] == "ok"
         return _seen(path) if good else gr.skip()
 
     def answer(self, path: str | None):
@@ -182,8 +182,7 @@ class Page:
         """Return Grad-CAM over the picture, and words."""
         if path is None:
             return gr.update(), "First drop a picture in."
-        read = (lambda *asked: read_faces(*asked)[0]) if self.faces else read_picture
-        row = read(Path(path), self.found.size)
+        row = read(Path(path), self.found.size, self.faces)[0]
         if row["status"] != "ok":
             return gr.update(), self._sorry(row)
         told = self._rows([path])[0]

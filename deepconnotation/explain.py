@@ -23,7 +23,7 @@ from deepconnotation.console import (
     run_command,
     write_atomic,
 )
-from deepconnotation.predict import SOME_FAILED, list_inputs, read_picture
+from deepconnotation.predict import SOME_FAILED, list_inputs, read
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("run", metavar="RUN", help="folder of the run")
     add("inputs", metavar="IMAGE|DIR|-", nargs="*", help="pictures, folders, or - for paths on "
         "standard input")  # fmt: skip
+    add("--faces", action="store_true", help="explain each face that is found in the pictures "
+        "(extra [faces])")  # fmt: skip
     add("--label", metavar="CLASS", help="explain this class instead of the answer")
     add("--out", metavar="FILE", help="of the page (default: explain.html in the run folder)")
     return parser.parse_args(arguments)
@@ -47,13 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
     found = run.load(args.run)
     if args.label and args.label not in found.classes:
         raise UserError(f"--label {args.label}: the run tells {', '.join(found.classes)}")
+    if args.faces and not args.inputs:
+        raise UserError("--faces: name the pictures in which they are")
     label = found.classes.index(args.label) if args.label else None
     page = Path(args.out or found.path / "explain.html")
     if page.suffix.lower() not in (".html", ".htm"):  # it might be a picture's, which would be lost
         raise UserError(f"--out {args.out}: expected the name of a page, like why.html")
     rejected: list[dict] = []
     if args.inputs:
-        rows = [read_picture(path, found.size) for path in list_inputs(args.inputs)]
+        rows = [row for path in list_inputs(args.inputs)
+                for row in read(path, found.size, args.faces)]  # fmt: skip
         rejected = [row for row in rows if row["status"] != "ok"]
         rows = [row for row in rows if row["status"] == "ok"]
         if not rows:

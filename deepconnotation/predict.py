@@ -115,10 +115,7 @@ def predict(
 def _rows(found: run.Run, answer: "Answers", paths: list[Path], faces: bool) -> list[dict]:
     import numpy as np
 
-    if faces:
-        rows = [row for path in paths for row in read_faces(path, found.size)]
-    else:
-        rows = [read_picture(path, found.size) for path in paths]
+    rows = [row for path in paths for row in read(path, found.size, faces)]
     good = [row for row in rows if row["status"] == "ok"]
     if not good:
         return rows
@@ -157,37 +154,27 @@ def answering(found: run.Run) -> "Answers":
     return lambda images: tuple(each.numpy() for each in slow(images))
 
 
-def read_picture(path: Path, size: tuple[int, int]) -> dict:
-    """Return a row with "file", "status" and "pixels" (uint8, of the size) or "reason"."""
-    from deepconnotation.data.decode import decode
+def read(path: Path, size: tuple[int, int], faces: bool = False) -> list[dict]:
+    """Return a row of a picture, or of each face in it, the largest first.
 
-    return _read(path, lambda data: [{"pixels": decode(data, size).pixels}])[0]
-
-
-def read_faces(path: Path, size: tuple[int, int]) -> list[dict]:
-    """Return such a row for each face, the largest first, with its "box"; one where there is none.
+    Each has "file", "status", and "pixels" (uint8, of the size) or "reason"; a face has its "box".
 
     Raises:
-        UserError: when OpenCV is not installed.
+        UserError: when faces are asked for and OpenCV is not installed.
     """
-    from deepconnotation.data import faces
-    from deepconnotation.data.decode import decode
-
-    def cut(data: bytes) -> list[dict]:
-        found = faces.cut(decode(data).image, size)
-        return [{"box": list(box), "pixels": pixels} for box, pixels in found]
-
-    return _read(path, cut)
-
-
-def _read(path: Path, parts: Callable[[bytes], list[dict]]) -> list[dict]:
-    from deepconnotation.data.decode import Rejected, is_clutter
+    from deepconnotation.data.decode import Rejected, decode, is_clutter
 
     row = {"file": str(path)}
     if is_clutter(path.name):
         return [{**row, "status": "skipped", "reason": "clutter: a system or partial file"}]
     try:
-        return [{**row, "status": "ok", **part} for part in parts(path.read_bytes())]
+        data = path.read_bytes()
+        if not faces:
+            return [{**row, "status": "ok", "pixels": decode(data, size).pixels}]
+        from deepconnotation.data.faces import cut
+
+        return [{**row, "status": "ok", "box": list(box), "pixels": pixels}
+                for box, pixels in cut(decode(data).image, size)]  # fmt: skip
     except Rejected as rejected:
         return [{**row, "status": "rejected", "reason": str(rejected)}]
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tools import command
 
-from deepconnotation import predict, video
+from deepconnotation import explain, predict, video
 from deepconnotation.console import UserError
 from deepconnotation.data import faces
 
@@ -73,6 +73,17 @@ def test_each_face_is_answered_as_one_cut_by_hand(scene, toy_run, tmp_path):
     assert [row["box"] for row in table] == [" ".join(map(str, r["box"])) for r in rows] + [""]
     shown = command("predict", *words).stdout.splitlines()
     assert shown[0].endswith(f"people.png {rows[0]['box']}") and "no_face" in shown[3]
+
+
+def test_each_face_is_explained(scene, toy_run, tmp_path, capsys):
+    scene.save(tmp_path / "people.png")
+    page = tmp_path / "why.html"
+    words = [str(toy_run.path), str(tmp_path / "people.png"), "--faces", "--out", str(page)]
+    assert explain.main(words) == 0
+    assert "explained: 3 pictures" in capsys.readouterr().out
+    assert page.read_text().count("people.png") >= 3
+    with pytest.raises(UserError, match="--faces: name the pictures"):
+        explain.main([str(toy_run.path), "--faces"])
 
 
 def test_the_demo_answers_the_faces(scene, toy_run, tmp_path):
