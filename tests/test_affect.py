@@ -109,7 +109,7 @@ def rated_run(rated, tmp_path_factory):
     folder = tmp_path_factory.mktemp("affect")
     source = read("oasis", [rated], Options())
     prepare.prepare(source, folder / "data", 32, fractions="60/20/20", workers=1)
-    settings = Settings(epochs=8, batch=16, width=8, rate=0.03, affect="ccc", affect_share=0.9,
+    settings = Settings(epochs=5, batch=16, width=8, rate=0.03, affect="ccc", affect_share=0.9,
                         monitor="val_ccc", precision="float32", test_flip=True,
                         shift=0)  # fmt: skip
     assert train.start("resnet18", folder / "data", folder / "run", settings) == 0
