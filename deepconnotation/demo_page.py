@@ -136,9 +136,10 @@ class Page:
         return paths
 
     def shown(self, path: str):
-        """Return a picture that no browser shows as one that it does."""
+        """Return a picture that no browser shows as one that it does; leave the others."""
         good = read(Path(path), self.found.size)[0]["status"] == "ok"
-        return _seen(path) if good else gr.skip()
+        seen = _seen(path) if good else path
+        return gr.skip() if seen == path else seen  # setting the same again would answer it again
 
     def answer(self, path: str | None):
         """Return words, bars, the point of valence and arousal, and no heatmap yet."""

@@ -152,16 +152,11 @@ def new_run(
     Raises:
         UserError: when something does not fit; then there is no folder.
     """
-    from deepconnotation import backend, losses, run, seen
+    from deepconnotation import backend, run, seen
     from deepconnotation.data import manifest
 
-    options(arch, settings)
     info = manifest.read_info(data)
-    classes = emotions.merged(info.classes, merges)
-    if settings.polarity:
-        losses.polarities(classes)
-    if settings.wheel:
-        losses.wheel_distances(classes)
+    classes = trained_classes(arch, settings, info.classes, merges)
     start, start_seen = None, seen.NOTHING
     if weights != "none":
         start, start_seen = _start_weights(arch, weights, data)
@@ -190,6 +185,26 @@ def new_run(
     found = run.create(folder, config)
     seen.write(found.path, seen.learned(data), start_seen, tutor_seen)
     return found
+
+
+def trained_classes(
+    arch: str, settings: Settings, classes: Sequence[str], merges: Sequence[str]
+) -> list[str]:
+    """Return what the classes of a data set are merged to.
+
+    Raises:
+        UserError: when they, or the architecture, do not fit the settings.
+    """
+    options(arch, settings)
+    merged = emotions.merged(classes, merges)
+    if settings.polarity or settings.wheel:
+        from deepconnotation import losses
+
+        if settings.polarity:
+            losses.polarities(merged)
+        if settings.wheel:
+            losses.wheel_distances(merged)
+    return merged
 
 
 def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:

@@ -96,7 +96,7 @@ def watch(
     answer = answering(found)
     asked = {"run": run.file_sha256(found.path / "model.keras"),
              "video": str(Path(video).resolve()), "--every": every, "--smooth": smooth,
-             "--faces": faces or None}  # fmt: skip
+             "--faces": faces or None}  # fmt: skip  # None: as where it was not yet known
     start, p = _left(table, asked)
     decay = float(np.exp(-every / smooth)) if smooth else 0.0
     new = start is None

@@ -80,10 +80,12 @@ def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, cap
 def test_fine_tuning_is_searched(toy_run, toy_data, tmp_path, capfd):
     path, out = tmp_path / "space.toml", tmp_path / "out"
     start = f'arch = "resnet18"\nwidth = 8\nweights = "{toy_run.path}"\nmerge = "anger+fear"\n'
-    path.write_text(start + "affect = 'l2'\n[search]\nwarmup = [0.0, 0.1]\n")
-    with pytest.raises(UserError, match="tells no valence"):
-        tune.main([str(path), "--data", str(toy_data), "--out", str(out)])
-    assert "Traceback" not in capfd.readouterr().err  # Optuna's
+    nowhere = start.replace(str(toy_run.path), "nowhere")
+    for refused, message in ((nowhere, "nowhere"), (start + "affect = 'l2'\n", "tells no valence")):
+        path.write_text(refused + "[search]\nwarmup = [0.0]\n")
+        with pytest.raises(UserError, match=message):
+            tune.main([str(path), "--data", str(toy_data), "--out", str(out)])
+        assert "Traceback" not in capfd.readouterr().err  # Optuna's
     # No trial was taken, so the mended space may have the same folder.
     path.write_text(start + "epochs = 1\n[search]\nhead_epochs = [1]\n")
     tune.main([str(path), "--data", str(toy_data), "--out", str(out)])

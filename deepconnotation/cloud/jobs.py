@@ -196,7 +196,7 @@ def check_arguments(text: str, dataset: Path) -> None:
         UserError: saying which.
         SystemExit: with status 2, after one line, where they are none of train's.
     """
-    from deepconnotation import emotions, train
+    from deepconnotation import train
 
     try:
         args = train.parse(shlex.split(text))
@@ -204,15 +204,14 @@ def check_arguments(text: str, dataset: Path) -> None:
         raise UserError(f"--arguments {text}: {error}") from None
     if args.data or args.run or args.resume:
         raise UserError("--arguments: the job itself sets --data and --run, and cannot --resume")
-    if args.teacher or args.weights not in ("none", "imagenet"):
+    if args.teacher or args.weights not in ("none", train.IMAGENET):
         raise UserError("--arguments: no --teacher, and no --weights but imagenet: files of this "
                         "machine are not there")  # fmt: skip
     settings = Settings.from_dict(vars(args))
     settings.check()
-    registry.options(args.arch, settings)
-    if args.weights == "imagenet":
+    train.trained_classes(args.arch, settings, manifest.read_info(dataset).classes, args.merge)
+    if args.weights == train.IMAGENET:
         registry.check_imagenet(args.arch)
-    emotions.merged(manifest.read_info(dataset).classes, args.merge)
 
 
 def status(sagemaker: Any, name: str) -> dict[str, str]:
