@@ -79,7 +79,7 @@ def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, cap
 
 def test_fine_tuning_is_searched(toy_run, toy_data, tmp_path, capfd):
     path, out = tmp_path / "space.toml", tmp_path / "out"
-    start = f'arch = "resnet18"\nwidth = 8\nweights = "{toy_run.path}"\nmerge = "anger+fear"\n'
+    start = f'arch = "small_cnn"\nweights = "{toy_run.path}"\nmerge = "anger+fear"\n'
     nowhere = start.replace(str(toy_run.path), "nowhere")
     for refused, message in ((nowhere, "nowhere"), (start + "affect = 'l2'\n", "tells no valence")):
         path.write_text(refused + "[search]\nwarmup = [0.0]\n")
