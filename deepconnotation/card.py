@@ -13,7 +13,7 @@ FACES = ("affectnet", "facial_expressions", "fer2013")  # how the label sets of 
 
 def of_faces(config: dict) -> bool:
     """Tell whether a run looks at faces, and not at what a picture evokes."""
-    return config["emotion_set"].startswith(FACES)
+    return config["emotion_set"].startswith(FACES) or config["data"].get("faces", False)
 
 
 def question(config: dict) -> str:
@@ -22,6 +22,15 @@ def question(config: dict) -> str:
     if of_faces(config):
         return f"Which expression do people see in a face: {classes}?"
     return f"Which emotion do people say a picture evokes: {classes}?"
+
+
+def pictures(config: dict) -> str:
+    """Return in words how the pictures are that a run looks at."""
+    height, width, _ = config["input_shape"]
+    data = config["data"]
+    words = [f"{height} x {width} pixels", *["grey"] * data["grey"],
+             *["cut to the largest face"] * data.get("faces", False)]  # fmt: skip
+    return ", ".join(words)
 
 
 def uses(config: dict) -> tuple[list[str], list[str]]:
@@ -75,9 +84,7 @@ def text(config: dict, summary: dict) -> str:
         "",
         "## Model",
         "",
-        f"- Architecture: {config['arch']}, pictures of {config['input_shape'][0]}x"
-        f"{config['input_shape'][1]} pixels{', grey' if data['grey'] else ''}; Keras, "
-        "`model.keras`",
+        f"- Architecture: {config['arch']}, pictures of {pictures(config)}; Keras, `model.keras`",
         f"- Trained: {config['started']} on "
         f"{config['device']}, seed {config['seed']}, by `{config['command']}`",
         f"- Started from: {start(config)}",

@@ -29,7 +29,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets others in "
         "[127.0.0.1]")  # fmt: skip
     add("--port", type=whole_number(1, 65535), default=7860, help="[7860]")
-    add("--faces", action="store_true", help="answer the faces in the pictures (extra [faces])")
+    add("--faces", action=argparse.BooleanOptionalAction, help="answer the faces in the pictures "
+        "(extra [faces]; default: as the run's were prepared)")  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
                 raise
             raise UserError("gradio is not installed; it comes with pip install "
                             "deepconnotation[demo]") from None  # fmt: skip
-        page = demo_page.build(found, Path(uploads), args.faces)
+        page = demo_page.build(found, Path(uploads), found.cuts_faces(args.faces))
         try:
             page.launch(
                 server_name=args.host, server_port=args.port, max_file_size=LARGEST, quiet=True,

@@ -65,9 +65,10 @@ def _one(page: "Page") -> None:
                 label="Picture", type="filepath", image_mode=None, height=320, format="png",
                 sources=["upload", "webcam", "clipboard"], elem_id="picture",
             )  # fmt: skip
-            gr.Examples(page.examples(), picture, label="Examples, drawn by the program")
+            if not page.faces:  # they show none
+                gr.Examples(page.examples(), picture, label="Examples, drawn by the program")
         with gr.Column():
-            words = gr.Markdown("Drop a picture in, or choose an example.", elem_id="answer")
+            words = gr.Markdown(page.invitation, elem_id="answer")
             bars = gr.Label(label="Probabilities", elem_id="bars")
             why = gr.Button("Where does it look?", elem_id="why")
             reasons = gr.Image(
@@ -126,6 +127,11 @@ class Page:
         path = self.found.path / "card.md"
         return path.read_text("utf-8") if path.is_file() else "This run has no card.md."
 
+    @property
+    def invitation(self) -> str:
+        """What is said while there is no picture."""
+        return f"Drop a picture in{'' if self.faces else ', or choose an example'}."
+
     def examples(self) -> list[str]:
         """Draw four pictures and return their paths."""
         paths = []
@@ -145,7 +151,7 @@ class Page:
         """Return words, bars, the point of valence and arousal, and no heatmap yet."""
         hidden = gr.update(value=None, visible=False)
         if path is None:
-            return "Drop a picture in, or choose an example.", None, None, hidden
+            return self.invitation, None, None, hidden
         row, *others = self._rows([path])
         if row["status"] != "ok":
             return self._sorry(row), None, None, hidden

@@ -37,8 +37,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("run", metavar="RUN", help="folder of the run")
     add("inputs", metavar="IMAGE|DIR|-", nargs="*", help="pictures, folders, or - for paths on "
         "standard input")  # fmt: skip
-    add("--faces", action="store_true", help="explain each face that is found in the pictures "
-        "(extra [faces])")  # fmt: skip
+    add("--faces", action=argparse.BooleanOptionalAction, help="explain each face that is found in "
+        "the pictures (extra [faces]; default: as the run's were prepared)")  # fmt: skip
     add("--label", metavar="CLASS", help="explain this class instead of the answer")
     add("--out", metavar="FILE", help="of the page (default: explain.html in the run folder)")
     return parser.parse_args(arguments)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     rejected: list[dict] = []
     if args.inputs:
         rows = [row for path in list_inputs(args.inputs)
-                for row in read(path, found.size, args.faces)]  # fmt: skip
+                for row in read(path, found.size, found.cuts_faces(args.faces))]  # fmt: skip
         rejected = [row for row in rows if row["status"] != "ok"]
         rows = [row for row in rows if row["status"] == "ok"]
         if not rows:

@@ -86,11 +86,14 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
 
 def info(found: run.Run) -> str:
     """Return what goes into every export, as JSON."""
+    from deepconnotation.card import of_faces
+
     config = found.config
+    face = ", cut to the face" if of_faces(config) else ""
     return json.dumps({
         "classes": found.classes, "height": found.size[0], "width": found.size[1],
         "grey": config["data"]["grey"],
-        "input": "RGB, 0 to 255, upright, resized by Lanczos whatever the aspect ratio",
+        "input": f"RGB, 0 to 255, upright{face}, resized by Lanczos whatever the aspect ratio",
         "data": config["data"]["name"], "licence": config["data"]["licence"],
         "drawn": config["data"]["drawn"], "run": str(found.path), "git": config.get("git"),
         "note": "The likeliest label of the data set's annotators; not what a person feels.",

@@ -41,7 +41,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("run", metavar="RUN", help="folder of the run")
     add("inputs", metavar="IMAGE|DIR|-", nargs="+", help="pictures, folders, or - for paths on "
         "standard input")  # fmt: skip
-    add("--faces", action="store_true", help="answer each face that is found, not the picture")
+    add("--faces", action=argparse.BooleanOptionalAction, help="answer each face that is found "
+        "(default: as the run's pictures were prepared)")  # fmt: skip
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="CSV with a header")
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stdin):
         # A file's name need not be text; it must neither stop the run nor change on its way.
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    args.faces = found.cuts_faces(args.faces)
     write = _writer(args, found)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:

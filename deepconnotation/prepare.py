@@ -4,6 +4,7 @@
     python data_tools/fetch_and_resize.py PICTURES --dataset folder --size 64 --out data/mine
     python data_tools/fetch_and_resize.py facial_expressions --dataset facial_expressions \\
         --size 64 --grey --drop contempt --fractions 72/8/20 --out data/faces
+    python data_tools/fetch_and_resize.py PEOPLE --size 96 --faces --out data/people
 
 A run that was interrupted goes on when the same command is given again. What was fetched or
 unpacked stays in OUT-originals, for another size; delete it when it is needed no more.
@@ -39,6 +40,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "(default 64)")  # fmt: skip
     add("--out", required=True, metavar="DIR", help="folder of the prepared data set")
     add("--grey", action="store_true", help="make every picture grey")
+    add("--faces", action="store_true", help="cut the largest face out of each picture, and leave "
+        "out those without (extra [faces])")  # fmt: skip
     add("--drop", action="append", default=[], metavar="CLASS", help="leave a class out")
     add("--fractions", default="80/10/10", help="train/dev/test, or train/test (default 80/10/10)")
     add("--seed", type=seed_number, default=0, help="of the split (default 0)")
@@ -87,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
         source, survival = fetch.fetch(source, originals, limits)
     prepare.prepare(
         source, args.out, args.size, args.grey, args.fractions, args.seed, args.workers,
-        args.keep_duplicates, args.allow_missing, args.engine,
+        args.keep_duplicates, args.allow_missing, args.engine, cut_faces=args.faces,
     )  # fmt: skip
     print(prepare.summary(args.out))
     if survival is not None:

@@ -309,8 +309,7 @@ def _data(config: dict, classes: list[str]) -> str:
         ["name", data["name"]], ["label set", config["emotion_set"]],
         ["split", data["split"]], ["licence", data["licence"]],
         *(["" if i else "learned from", each] for i, each in enumerate(data_sets(config))),
-        ["picture size", "{} x {} pixels{}".format(*config["input_shape"][:2],
-                                                  ", grey" if data["grey"] else "")],
+        ["pictures", card.pictures(config)],
         ["manifest", f"sha256 {data['fingerprint'][:16]}"],
     ]  # fmt: skip
     return table(["split", *classes, "all"], rows) + table([], facts, text=True)

@@ -82,6 +82,11 @@ class Run:
         told = self.config["settings"].get("affect", "none") != "none"
         return ("valence", "arousal") if told else ()
 
+    def cuts_faces(self, asked: bool | None) -> bool:
+        """Tell whether faces are to be cut out of pictures: as asked, or else as it was done with
+        those that the run learned from."""
+        return self.config["data"].get("faces", False) if asked is None else asked
+
     def update(self, **fields) -> "Run":
         """Write some fields of run.json anew and return the run with them."""
         config = {**self.config, **fields}

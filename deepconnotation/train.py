@@ -178,6 +178,7 @@ def new_run(
         "device": backend.device_name(),
         "data": {
             "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
+            "faces": info.faces,
             "licence": info.licence, "split": info.split, "fingerprint": manifest.fingerprint(data),
             "learned_from": info.learned_from, "counts": _counts(manifest.read(data), classes),
         },

@@ -48,7 +48,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--every", type=float, default=0.5, help="seconds between the frames looked at [0.5]")
     add("--smooth", type=float, default=2.0, help="seconds after which a frame counts 1/e; 0 does "
         "not smooth [2]")  # fmt: skip
-    add("--faces", action="store_true", help="look at the largest face (extra [faces])")
+    add("--faces", action=argparse.BooleanOptionalAction, help="look at the largest face (extra "
+        "[faces]; default: as the run's pictures were prepared)")  # fmt: skip
     add("--seconds", type=float, help="stop after this long")
     return parser.parse_args(arguments)
 
@@ -62,8 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
     if found.multi_label:
         raise UserError(f"{args.run} tells several labels a picture; a video needs one")
     table = Path(args.out) / "emotions.csv"
+    faces = found.cuts_faces(args.faces)
     try:
-        watch(found, args.video, table, args.every, args.smooth, args.seconds, args.faces)
+        watch(found, args.video, table, args.every, args.smooth, args.seconds, faces)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{table} keeps what came; the same command goes on") from None
     print(f"{table} and {table.with_suffix('.png')}")

@@ -3,15 +3,20 @@
 import csv
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tools import command
 
-from deepconnotation import explain, predict, video
+from deepconnotation import card, explain, export, predict, prepare, run, train, video
 from deepconnotation.console import UserError
-from deepconnotation.data import faces
+from deepconnotation.data import faces, manifest
+from deepconnotation.data.prepare import prepare as prepare_source
+from deepconnotation.data.sources import Item, Source
+from deepconnotation.emotions import EmotionSet
+from deepconnotation.settings import Settings
 
 pytest.importorskip("cv2", reason="the extra [faces] is not installed")
 
@@ -106,7 +111,7 @@ def test_the_demo_answers_the_faces(scene, toy_run, tmp_path):
 def test_without_opencv_it_is_said_what_to_install(toy_run, tmp_path, monkeypatch):
     Image.new("RGB", (64, 64)).save(tmp_path / "any.png")
     monkeypatch.setitem(sys.modules, "cv2", None)
-    faces._opencv.cache_clear()
+    faces.opencv.cache_clear()
     with pytest.raises(UserError, match=r"--faces needs OpenCV; pip install .*\[faces\]"):
         list(predict.predict(toy_run, [tmp_path / "any.png"], faces=True))
 
@@ -136,3 +141,51 @@ def test_a_films_frames_without_a_face_have_no_row(scene, toy_run, tmp_path, cap
         video.watch(toy_run, str(path), tmp_path / "black/emotions.csv", 0.5, 0, 0.8, faces=True)
     with pytest.raises(UserError, match="emotions.csv is of another --faces"):
         video.watch(toy_run, str(path), table, 0.5, 0.0, None)
+
+
+def test_pictures_are_prepared_as_faces_and_asked_alike(scene, real_data, tmp_path, capsys):
+    originals = sorted((real_data / "facial_expressions/originals").iterdir())[:12]
+    for number, name in enumerate(originals):
+        folder = tmp_path / "people" / ("anger", "fear")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        photograph = scene.crop((0, 400, 360, 600)).resize((720, 500))
+        photograph.paste(Image.open(name).convert("RGB").resize((90, 90)), (30, 40))
+        photograph.paste(Image.open(name).convert("RGB").resize((260, 260)), (20 * number, 200))
+        photograph.save(folder / f"{number}.png")
+    scene.crop((0, 400, 360, 600)).save(folder / "nobody.png")
+    words = [str(tmp_path / "people"), "--size", "32", "--out", str(tmp_path / "data"),
+             "--fractions", "50/50", "--allow-missing"]  # fmt: skip
+    prepare.main([*words, "--faces"])
+    assert "not taken, no_face: 1" in capsys.readouterr().out
+    table = manifest.read(tmp_path / "data")
+    assert len(table) == 12 and manifest.read_info(tmp_path / "data").faces
+    for row in table.itertuples():
+        image = Image.open(tmp_path / "people" / row.source).convert("RGB")
+        (box, pixels), *_ = faces.cut(image, (32, 32))
+        number = int(Path(row.source).stem)
+        assert overlap(box, (20 * number, 200, 260)) > 0.75
+        taken = np.asarray(Image.open(tmp_path / "data" / row.file).convert("RGB"), float)
+        assert np.abs(taken - pixels).mean() < 2  # JPEG
+    with pytest.raises(UserError, match="other settings"):
+        prepare.main(words)
+
+    settings = Settings(epochs=1, batch=8, precision="float32")
+    assert train.start("small_cnn", tmp_path / "data", tmp_path / "run", settings) == 0
+    found = run.load(tmp_path / "run")
+    assert "cut to the largest face" in (found.path / "card.md").read_text()
+    assert "upright, cut to the face" in export.info(found)
+    assert card.question(found.config).startswith("Which expression do people see in a face")
+    asked = found.path, tmp_path / "people/anger"
+    by_itself, cut, whole = (
+        list(csv.DictReader(command("predict", *asked, "--csv", *more).stdout.splitlines()))
+        for more in ((), ("--faces",), ("--no-faces",))
+    )
+    assert by_itself == cut and len(cut) == 12 and len(whole) == 6 and "box" not in whole[0]
+    assert cut[0]["confidence"] != whole[0]["confidence"]
+
+
+def test_faces_are_not_looked_for_where_their_places_are_told(tmp_path):
+    item = Item("a.png", "a", tmp_path / "a.png", box=(0, 0, 9, 9))
+    source = Source("told", EmotionSet("told", ("a",), ""), [item], [], "")
+    with pytest.raises(UserError, match="--faces: told tells where its faces are"):
+        prepare_source(source, tmp_path / "data", 32, cut_faces=True)

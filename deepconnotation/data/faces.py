@@ -47,28 +47,46 @@ def find(image: Image.Image) -> list[Box]:
     ]
 
 
+def largest(image: Image.Image) -> Box:
+    """Return the box of the largest face, see `find`.
+
+    Raises:
+        Rejected: when there is none.
+    """
+    return _found(image)[0]
+
+
 def cut(image: Image.Image, size: tuple[int, int]) -> list[tuple[Box, np.ndarray]]:
     """Return box and pixels, uint8 (height, width, 3), of each face, as `find` orders them.
 
     Raises:
         Rejected: when there is none.
     """
+    return [(box, fitted(image.crop(box), size)) for box in _found(image)]
+
+
+def _found(image: Image.Image) -> list[Box]:
     boxes = find(image)
     if not boxes:
         raise Rejected("no_face")
-    return [(box, fitted(image.crop(box), size)) for box in boxes]
+    return boxes
 
 
 def _cascade():
     if not hasattr(_of_thread, "cascade"):
-        cv2 = _opencv()
+        cv2 = opencv()
         name = f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml"
         _of_thread.cascade = cv2.CascadeClassifier(name)
     return _of_thread.cascade
 
 
 @functools.cache
-def _opencv():
+def opencv():
+    """Return the module that finds faces.
+
+    Raises:
+        UserError: when it is not installed.
+    """
     try:
         import cv2
     except ImportError:

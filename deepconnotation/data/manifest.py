@@ -46,6 +46,7 @@ class DatasetInfo:
         split: how the splits were made, in words.
         learned_from: data sets, with their licences, that the runs which labelled some of its
             pictures have learned from, see `pseudo`.
+        faces: whether every picture is a face that was cut out of a larger one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class DatasetInfo:
     drawn: bool = False
     split: str = ""
     learned_from: tuple[str, ...] = ()
+    faces: bool = False
 
 
 def to_csv(table: pd.DataFrame) -> str:

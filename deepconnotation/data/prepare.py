@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from deepconnotation.console import UserError, progress, write_atomic
-from deepconnotation.data import duplicates, manifest, pack, split
+from deepconnotation.data import duplicates, faces, manifest, pack, split
 from deepconnotation.data.decode import Rejected, decode
 from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
 from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
@@ -45,6 +45,7 @@ def prepare(
     allow_missing: bool = False,
     engine: str = "local",
     as_published: bool = False,
+    cut_faces: bool = False,
 ) -> pd.DataFrame:
     """Make the prepared data set of a source.
 
@@ -61,26 +62,33 @@ def prepare(
         engine: where pictures are decoded; see `engine.run`.
         as_published: leave nothing out and split at random by picture, so that people, copies and
             hosts' signs are on both sides, as in the original projects. For `reproduce` alone.
+        cut_faces: take the largest face of each picture instead of the picture, see `faces.find`;
+            one without is not taken.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: when `out` holds something else, or no picture could be taken.
+        UserError: when `out` holds something else, no picture could be taken, or faces are to be
+            cut out and OpenCV is not installed or the source tells where they are.
     """
+    if cut_faces:
+        faces.opencv()  # here, and not in some process in the midst of the work
+        if any(item.box for item in source.items):
+            raise UserError(f"--faces: {source.name} tells where its faces are; leave it out")
     out = Path(out)
     parts = split.parse_fractions(fractions)
     info = manifest.DatasetInfo(
         source.name, source.emotions.name, source.emotions.classes, size, size, grey,
-        source.licence, source.drawn,
+        source.licence, source.drawn, faces=cut_faces,
     )  # fmt: skip
     if (done := _finished(out, info)) is not None:
         return done
     ids = image_ids(item.source for item in source.items)
     # The split is made afterwards: another one may follow without decoding again.
-    settings = {"size": size, "grey": grey, "sources": _digest(source)}
+    settings = {"size": size, "grey": grey, "faces": cut_faces, "sources": _digest(source)}
     journal = _open_journal(out, settings)
-    records = _decode_all(source.items, ids, out, size, grey, journal, workers, engine)
+    records = _decode_all(source.items, ids, out, info, journal, workers, engine)
 
     table, rejections = _table(source.items, ids, records)
     table, dropped = (table, []) if as_published else drop_repeats(table, keep_duplicates)
@@ -252,8 +260,8 @@ def _open_journal(out: Path, settings: dict) -> Path:
     note = work / "settings.json"
     text = json.dumps(settings)
     if note.exists() and note.read_text("utf-8") != text:
-        raise UserError(f"{out} holds an unfinished run with another --size, --grey or source; "
-                        "delete the folder, or go on with the same ones")  # fmt: skip
+        raise UserError(f"{out} holds an unfinished run with another --size, --grey, --faces or "
+                        "source; delete the folder, or go on with the same ones")  # fmt: skip
     write_atomic(note, text)
     return work / "journal.jsonl"
 
@@ -270,7 +278,7 @@ def _read_journal(journal: Path) -> dict[str, dict]:
 
 
 def _decode_all(
-    items: list[Item], ids: list[str], out: Path, size: int, grey: bool, journal: Path,
+    items: list[Item], ids: list[str], out: Path, info: manifest.DatasetInfo, journal: Path,
     workers: int | None, engine: str,
 ) -> dict[str, dict]:  # fmt: skip
     records = _read_journal(journal)
@@ -280,7 +288,7 @@ def _decode_all(
         if i not in records
     ]
     packs = str((journal.parent / "packs").resolve())
-    chunks = [(todo[k : k + CHUNK], packs, size, grey) for k in range(0, len(todo), CHUNK)]
+    chunks = [(todo[k : k + CHUNK], packs, info) for k in range(0, len(todo), CHUNK)]
     with (
         open(journal, "ab") as log,
         progress("pictures", len(ids), len(records)) as advance,
@@ -298,21 +306,20 @@ def _decode_all(
 
 
 def prepare_chunk(
-    chunk: list[Job], packs: str, size: int, grey: bool
+    chunk: list[Job], packs: str, info: manifest.DatasetInfo
 ) -> list[dict[str, str | int]]:
     """Prepare some pictures; what could not be taken is a record with a reason.
 
     Args:
         chunk: id, file and box of each; see `decode`.
         packs: folder that gets their JPEG files in one, named by the first picture's id.
-        size: height and width, pixels.
-        grey: see `prepare`.
+        info: of the data set; tells their size, and whether they are grey and faces cut out.
 
     Returns:
         One record a picture: id, file (its name in the pack), sha256, width, height, phash; or
         id, reason, detail.
     """
-    found = [_prepare_one(job, size, grey) for job in chunk]
+    found = [_prepare_one(job, info) for job in chunk]
     taken = [one for one in found if one[1] is not None]
     hashes = duplicates.perceptual_hashes([duplicates.thumbnail(image) for _, image in taken])
     # Not renamed into place: what the journal does not name is written again after a kill.
@@ -331,14 +338,16 @@ def encode(image: Image.Image) -> bytes:
 
 
 def _prepare_one(
-    job: Job, size: int, grey: bool
+    job: Job, info: manifest.DatasetInfo
 ) -> tuple[dict[str, str | int], Image.Image | None]:
     """Return a picture's record and pixels, or why it was not taken and None."""
     image_id, path, box = job
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
-        picture = decode(data, (size, size), grey, box)
+        if info.faces:
+            box = faces.largest(decode(data).image)
+        picture = decode(data, (info.height, info.width), info.grey, box)
     except OSError as error:
         detail = error.strerror or str(error)
         return {"id": image_id, "reason": "unreadable", "detail": detail}, None
