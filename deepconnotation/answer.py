@@ -67,7 +67,7 @@ def compiled(model: keras.Model, function: Callable) -> Callable:
         The same, of uint8 or float pictures.
     """
     pictures = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    traced = tf.function(function, input_signature=[pictures])
+    traced = tf.function(function, input_signature=[pictures], autograph=False)
     return lambda images: traced(tf.cast(images, tf.float32))
 
 

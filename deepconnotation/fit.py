@@ -230,9 +230,19 @@ class Trainer:
         traced = {"input_signature": signature} if self.team.replicas == 1 else {
             "reduce_retracing": True
         }  # fmt: skip
+        # Without AutoGraph, as in Keras' own fit: what branches here is known when it is traced.
         self._head_step, self._step = (
-            tf.function(partial(self._train_step, variables), **traced)
+            tf.function(partial(self._train_step, variables), autograph=False, **traced)
             for variables in (heads.variables(model), model.trainable_variables)
+        )
+        # Traced here, once, and not in every epoch's pipeline.
+        self._change = tf.function(
+            lambda images, seed: augment.apply(images, self.augmentation, seed),
+            input_signature=(
+                tf.TensorSpec((None, *train.images.shape[1:]), tf.uint8),
+                tf.TensorSpec((2,), tf.int64),
+            ),
+            autograph=False,
         )
         self._answer = answers(model, settings.test_flip, settings.multi_label)
 
@@ -331,7 +341,7 @@ class Trainer:
         worker = tf.constant([self.team.worker << 32, 0], tf.int64)  # each draws on its own
 
         def change(images, step):
-            return augment.apply(images, self.augmentation, base + worker + tf.stack([0, step]))
+            return self._change(images, base + worker + tf.stack([0, step]))
 
         size, share = self.settings.batch, self.team.share if self.team.replicas > 1 else None
         return batches(self.train_split, size, order[: self.steps * size], p.step, change, share)

@@ -44,7 +44,7 @@ def grad_cam(model: keras.Model) -> Maps:
 
     signature = [tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec((None,), tf.int32)]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def raw(images, classes):
         with tf.GradientTape() as tape:
             maps, logits = inner(images, training=False)

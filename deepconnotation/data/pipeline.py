@@ -4,9 +4,10 @@ An epoch's order is a function of seed and epoch alone, so a run that is resumed
 of an epoch, sees the same batches as one that never stopped.
 """
 
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,28 +149,24 @@ def batches(
     import tensorflow as tf
 
     order = np.arange(len(split.labels)) if order is None else order
-    starts = range(skip * batch_size, len(order), batch_size)
+    steps = math.ceil(len(order) / batch_size)
 
-    def generate() -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        for start in starts:
-            chosen = order[start : start + batch_size]
-            chosen = chosen if share is None else share(chosen)
-            yield split.images[chosen], split.labels[chosen], start // batch_size
+    def take(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen = order[step * batch_size : (step + 1) * batch_size]
+        chosen = chosen if share is None else share(chosen)
+        return split.images[chosen], split.labels[chosen]
 
-    shape = (None, *split.images.shape[1:])
-    signature = (
-        tf.TensorSpec(shape, tf.uint8),
-        tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((), tf.int64),
-    )
-    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    data = data.apply(tf.data.experimental.assert_cardinality(len(starts)))
-
-    def finish(images, labels, step):
+    # Not from a generator, for which four functions would be traced anew in every epoch.
+    @tf.autograph.experimental.do_not_convert
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = tf.numpy_function(take, [step], (tf.uint8, tf.int64))
+        images.set_shape((None, *split.images.shape[1:]))
+        labels.set_shape((None,))
         return (images if augment is None else augment(images, step)), labels
 
     # Nothing is left to tf.data's autotuning; at a busy epoch's end its thread is waited for, which
     # wakes after 10 ms, 20 ms and so on, doubled each time: up to as long as the epoch has taken.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return data.map(finish, num_parallel_calls=2).prefetch(2).with_options(options)
+    data = tf.data.Dataset.range(skip, steps).map(batch, num_parallel_calls=2)
+    return data.prefetch(2).with_options(options)
