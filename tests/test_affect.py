@@ -109,10 +109,10 @@ def rated_run(rated, tmp_path_factory):
     folder = tmp_path_factory.mktemp("affect")
     source = read("oasis", [rated], Options())
     prepare.prepare(source, folder / "data", 32, fractions="60/20/20", workers=1)
-    settings = Settings(epochs=5, batch=16, width=8, rate=0.03, affect="ccc", affect_share=0.9,
-                        monitor="val_ccc", precision="float32", test_flip=True,
+    settings = Settings(epochs=8, batch=16, rate=2e-3, optimizer="adam", affect="ccc",
+                        affect_share=0.9, monitor="val_ccc", precision="float32", test_flip=True,
                         shift=0)  # fmt: skip
-    assert train.start("resnet18", folder / "data", folder / "run", settings) == 0
+    assert train.start("small_cnn", folder / "data", folder / "run", settings) == 0
     return run.load(folder / "run")
 
 
@@ -143,7 +143,7 @@ def test_another_run_starts_from_its_weights_where_they_fit(rated_run, capsys):
     heads = [keras.layers.Dense(units, name=name)(features)
              for name, units in (("logits", 4), ("affect", 2))]  # fmt: skip
     there = {layer.name: layer.get_weights() for layer in old.layers if layer.weights}
-    config = {"arch": "resnet18", "weights": {"run": str(rated_run.path)}}
+    config = {"arch": "small_cnn", "weights": {"run": str(rated_run.path)}}
     for model, anew in ((new, set()), (keras.Model(new.input, heads), {"logits", "affect"})):
         train._load_weights(model, config, rated_run.classes)
         taken = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
