@@ -245,6 +245,20 @@ def test_rand_augment_draws_anew_every_step_and_only_in_training(trainer):
     assert "RandAugment" not in names
 
 
+def test_augmentation_draws_anew_every_epoch_and_step_and_repeats_when_resumed(trainer):
+    made = trainer("moved", Settings(batch=16, epochs=2, shift=0.2))
+    order = np.tile(np.arange(16), 3)  # three steps of the same pictures
+
+    def seen(epoch: int, step: int = 0) -> list[np.ndarray]:
+        made.progress.epoch, made.progress.step = epoch, step
+        return [images.numpy() for images, _ in made._batches(order)]
+
+    first, other = seen(0), seen(1)
+    drawn = [*first, *other]
+    assert all((a != b).any() for i, a in enumerate(drawn) for b in drawn[:i])
+    assert all((a == b).all() for a, b in zip(seen(1, step=1), other[1:], strict=True))
+
+
 def test_learned_class_weights_are_logged_saved_and_resumed(trainer):
     settings = replace(SETTINGS, class_weights="learned:3")
     made = trainer("learned", settings)
