@@ -86,7 +86,8 @@ def prepare(
         return done
     ids = image_ids(item.source for item in source.items)
     # The split is made afterwards: another one may follow without decoding again.
-    settings = {"size": size, "grey": grey, "faces": cut_faces, "sources": _digest(source)}
+    settings = {"size": size, "grey": grey, "sources": _digest(source)}
+    settings |= {"faces": True} if cut_faces else {}  # as where it was not yet known
     journal = _open_journal(out, settings)
     records = _decode_all(source.items, ids, out, info, journal, workers, engine)
 
