@@ -57,8 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"--out {args.out}: expected the name of a page, like why.html")
     rejected: list[dict] = []
     if args.inputs:
-        rows = [row for path in list_inputs(args.inputs)
-                for row in read(path, found.size, found.cuts_faces(args.faces))]  # fmt: skip
+        faces = found.cuts_faces(args.faces)
+        rows = [row for path in list_inputs(args.inputs) for row in read(path, found.size, faces)]
         rejected = [row for row in rows if row["status"] != "ok"]
         rows = [row for row in rows if row["status"] == "ok"]
         if not rows:

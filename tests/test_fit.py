@@ -76,7 +76,10 @@ def weights(made: fit.Trainer) -> list[np.ndarray]:
     return [v.numpy() for v in made.model.variables + made.optimizer.variables]
 
 
-@pytest.mark.parametrize(("stop_after", "head_epochs"), [(2, 0), (3, 0), (8, 0), (4, 2), (8, 2)])
+@pytest.mark.parametrize(
+    ("stop_after", "head_epochs"),
+    [(2, 0), (3, 0), pytest.param(4, 0, marks=pytest.mark.slow), (8, 0), (4, 2), (8, 2)],
+)
 def test_resumed_equals_never_stopped(trainer, never_stopped, monkeypatch, stop_after, head_epochs):
     """Three steps an epoch: stopped in the middle of one, and between two."""
     settings = replace(SETTINGS, head_epochs=head_epochs)
@@ -417,9 +420,12 @@ def test_a_gpu_that_lies_idle_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("precision", "optimizer"),
     [("float32", "sgd"), ("mixed_bfloat16", "adam"), ("mixed_float16", "sgd"),
-     ("mixed_float16", "adam"), ("mixed_float16", "adamw")],
+     ("mixed_float16", "adam"), ("mixed_float16", "adamw"),
+     *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (
+         ("float32", "adam"), ("float32", "adamw"), ("mixed_bfloat16", "sgd"),
+         ("mixed_bfloat16", "adamw")))],
 )  # fmt: skip
-def test_optimizers_learn_in_all_precisions(trainer, optimizer, precision):
+def test_every_optimizer_learns_in_every_precision(trainer, optimizer, precision):
     settings = Settings(epochs=4, batch=16, optimizer=optimizer, weight_decay=1e-4, clip=1.0,
                         rate=0.05 if optimizer == "sgd" else 0.01, flip=False, shift=0)  # fmt: skip
     keras.mixed_precision.set_dtype_policy(precision)

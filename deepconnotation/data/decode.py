@@ -138,11 +138,31 @@ def decode(
         raise ValueError(f"size must be (height, width), both at least 1. Received: {size}")
     image = _open(data)
     try:
-        return _picture(image, size, grey) if box is None else _part(image, size, grey, box)
+        if box is None:
+            return _picture(image, size, grey)
+        return part(_picture(image, None, grey), box, size)
     except Rejected:
         raise
     except Exception as error:  # Damaged files make Pillow raise nearly anything.
         raise _refusal(error) from None
+
+
+def part(
+    whole: Picture, box: tuple[int, int, int, int], size: tuple[int, int] | None = None
+) -> Picture:
+    """Return a part of a picture that was decoded at its own size; box and size as in `decode`.
+
+    Raises:
+        Rejected: when less than `MIN_SIDE` pixels of the box lie on the picture.
+    """
+    left, top = max(box[0], 0), max(box[1], 0)
+    right, bottom = min(box[2], whole.width), min(box[3], whole.height)
+    if min(right - left, bottom - top) < MIN_SIDE:
+        raise Rejected("bad_box", f"{box} of {whole.width}x{whole.height}, {REASONS['bad_box']}")
+    image = whole.image.crop((left, top, right, bottom))
+    if size is not None:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+    return whole._replace(image=image)
 
 
 def fitted(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -170,24 +190,6 @@ def _picture(image: Image.Image, size: tuple[int, int] | None, grey: bool) -> Pi
     image = image.convert("L") if grey else image
     image.info = {}  # pixels only: a comment or a profile would be saved with them
     return Picture(image, width, height, mode)
-
-
-def _part(
-    image: Image.Image,
-    size: tuple[int, int] | None,
-    grey: bool,
-    box: tuple[int, int, int, int],
-) -> Picture:
-    """Take a part of an opened picture, at full resolution."""
-    whole = _picture(image, None, grey)
-    left, top = max(box[0], 0), max(box[1], 0)
-    right, bottom = min(box[2], whole.width), min(box[3], whole.height)
-    if min(right - left, bottom - top) < MIN_SIDE:
-        raise Rejected("bad_box", f"{box} of {whole.width}x{whole.height}, {REASONS['bad_box']}")
-    part = whole.image.crop((left, top, right, bottom))
-    if size is not None:
-        part = part.resize(size[::-1], Image.Resampling.LANCZOS)
-    return whole._replace(image=part)
 
 
 def _open(data: bytes) -> Image.Image:

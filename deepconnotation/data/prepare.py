@@ -22,7 +22,7 @@ from PIL import Image
 
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import duplicates, faces, manifest, pack, split
-from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.data.decode import Picture, Rejected, decode, part
 from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
 from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
 from deepconnotation.data.sources import Item, Rejection, Source, image_ids
@@ -346,9 +346,7 @@ def _prepare_one(
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
-        if info.faces:
-            box = faces.largest(decode(data).image)
-        picture = decode(data, (info.height, info.width), info.grey, box)
+        picture = _picture(data, box, info)
     except OSError as error:
         detail = error.strerror or str(error)
         return {"id": image_id, "reason": "unreadable", "detail": detail}, None
@@ -361,6 +359,16 @@ def _prepare_one(
         "height": picture.height,
     }
     return record, picture.image
+
+
+def _picture(
+    data: bytes, box: tuple[int, int, int, int] | None, info: manifest.DatasetInfo
+) -> Picture:
+    size = info.height, info.width
+    if not info.faces:
+        return decode(data, size, info.grey, box)
+    whole = decode(data, grey=info.grey)
+    return part(whole, faces.largest(whole.image), size)
 
 
 def _table(
