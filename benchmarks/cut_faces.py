@@ -1,12 +1,12 @@
-"""What cutting faces out of pictures is worth: faces in photographs, answered in three ways.
+"""What cutting faces out of pictures is worth: faces in photographs, answered in four ways.
 
     python benchmarks/cut_faces.py data/faces128-names snapshots/expressions
 
 From the top of the repository. 500 dev faces are each put, 100 to 400 pixels large, at a random
 place of an OASIS photograph without people, enlarged to 1,280 by 1,024 pixels (seed 0). Prints how
 many are found there, how many boxes hold none, and the accuracy of the run on the faces as they
-are, as `predict --faces` cuts them out (the largest box; what is not found is wrong), and on the
-whole pictures.
+are, without and with `predict --faces` (the largest box; what is not found is wrong), as it cuts
+them out of the photographs, and on these as a whole.
 """
 
 import os
@@ -55,9 +55,10 @@ def main() -> None:
 
 
 def tell(found: run.Run, labels: list[str], paths: dict[str, list[Path]]) -> None:
-    """Print the accuracy in the three ways."""
+    """Print the accuracy in the four ways."""
     for words, name, cut in (
-        ("as they are", "alone", False), ("cut by --faces", "whole", True),
+        ("as they are", "alone", False), ("as they are, --faces", "alone", True),
+        ("cut by --faces", "whole", True),
         ("whole pictures", "whole", False),
     ):  # fmt: skip
         told = {}

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,21 @@ def test_they_are_found_the_largest_first(scene, size):
     assert faces.find(scene.crop((0, 400, 360, 600))) == []
 
 
+def test_a_face_that_fills_the_picture_is_found_and_left_whole(scene, real_data):
+    left, top, side = PLACES[0]
+    (box,) = faces.find(scene.crop((left, top, left + side, top + side)))
+    assert overlap(box, (0, 0, side)) > 0.85
+    selfie = Image.new("RGB", (1000, 600), "tan")
+    for (left, top, side), place in zip(PLACES, ((20, 20, 560), (700, 300, 200)), strict=False):
+        face = scene.crop((left, top, left + side, top + side))
+        selfie.paste(face.resize((place[2], place[2])), place[:2])
+    large, small = faces.find(selfie)
+    assert overlap(large, (20, 20, 560)) > 0.75 and overlap(small, (700, 300, 200)) > 0.75
+    originals = sorted((real_data / "facial_expressions/originals").iterdir())[::5]
+    counts = [len(faces.find(Image.open(path).convert("RGB"))) for path in originals]
+    assert np.mean(np.equal(counts, 1)) >= 0.85  # without surroundings .64
+
+
 def test_each_face_is_answered_as_one_cut_by_hand(scene, toy_run, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # held upright, stored lying
@@ -78,6 +95,25 @@ def test_each_face_is_answered_as_one_cut_by_hand(scene, toy_run, tmp_path):
     assert [row["box"] for row in table] == [" ".join(map(str, r["box"])) for r in rows] + [""]
     shown = command("predict", *words).stdout.splitlines()
     assert shown[0].endswith(f"people.png {rows[0]['box']}") and "no_face" in shown[3]
+
+
+def test_a_thread_that_comes_while_the_detector_is_loaded_waits_for_it():
+    code = """
+        import threading, time
+        from deepconnotation.data import faces
+        found = []
+        def look():
+            found.append(faces.opencv().data.haarcascades)
+        threads = [threading.Thread(target=look) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.003)
+        for thread in threads:
+            thread.join()
+        assert len(found) == 100
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_face_is_explained(scene, toy_run, tmp_path, capsys):
