@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from deepconnotation.console import write_atomic
+from deepconnotation.emotions import is_own
 from deepconnotation.metrics import SCALARS
 from deepconnotation.page import number
 from deepconnotation.run import Run
@@ -21,6 +22,8 @@ def question(config: dict) -> str:
     classes = ", ".join(config["classes"])
     if of_faces(config):
         return f"Which expression do people see in a face: {classes}?"
+    if is_own(config["emotion_set"]):
+        return f"Which of these labels do people give a picture: {classes}?"
     return f"Which emotion do people say a picture evokes: {classes}?"
 
 
@@ -39,21 +42,23 @@ def uses(config: dict) -> tuple[list[str], list[str]]:
         "To study how far such labels can be told from pixels, to teach, to compare methods.",
         "To sort or search picture collections, where a person looks at the result.",
     ]
-    if of_faces(config):
-        return good, [
-            "A face does not reveal what a person feels, thinks or intends (Barrett et al. 2019). "
-            "Do not take an answer for an inner state.",
-            "Not for decisions about people: hiring, schools, insurance, police, borders, health. "
-            "Some of these are forbidden by law, in the EU by the AI Act for work and schools.",
-            "Not for faces unlike those of the data set: other ages, lighting, angles, cultures.",
-        ]
-    return good, [
+    faces = [
+        "A face does not reveal what a person feels, thinks or intends (Barrett et al. 2019). "
+        "Do not take an answer for an inner state.",
+        "Not for decisions about people: hiring, schools, insurance, police, borders, health. "
+        "Some of these are forbidden by law, in the EU by the AI Act for work and schools.",
+        "Not for faces unlike those of the data set: other ages, lighting, angles, cultures.",
+    ]
+    pictures = [
         "A picture's emotion differs from viewer to viewer; an answer is the likeliest label of "
         "this data set's annotators, not what you or a given person will feel.",
         "Not to judge the people in a picture or those who made it, and not to steer feelings "
         "without their knowledge.",
         "Not for pictures unlike those of the data set: drawings, screenshots, other cultures.",
     ]
+    if of_faces(config):
+        return good, faces
+    return good, faces + pictures if is_own(config["emotion_set"]) else pictures
 
 
 def write(found: Run, summary: dict) -> Path:

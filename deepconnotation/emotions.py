@@ -5,6 +5,8 @@ names: FI and EmoSet hold the same eight emotions in different orders.
 """
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -40,9 +42,18 @@ ALIASES = {
 }  # fmt: skip
 
 
+CLASS_NAME = re.compile(r"\w([\w-]*\w)?")  # of a data set's own; + joins, a comma divides
+
+
 def places(classes: Sequence[str]) -> dict[str, int]:
     """Return for every class, and every member of a merged one, its place among the classes."""
     return {m: i for i, name in enumerate(classes) for m in (name, *name.split("+"))}
+
+
+def plain(text: str) -> str:
+    """Return a label as it is compared, "very_happy" of " Very  happy"; some systems store the
+    accents of file names apart."""
+    return unicodedata.normalize("NFC", "_".join(text.lower().split()))
 
 
 class UnknownLabel(UserError):
@@ -54,7 +65,8 @@ class EmotionSet:
     """The classes of a data set in their official order.
 
     Attributes:
-        name: the key in `EMOTION_SETS`, with its merges appended ("fi8 anger+fear").
+        name: the key in `EMOTION_SETS`, or the classes of a set of a data set's own, with its
+            merges appended ("fi8 anger+fear").
         classes: class names; a merged class is written "anger+fear".
         source: the paper or data set that defines the order.
     """
@@ -73,7 +85,7 @@ class EmotionSet:
         Raises:
             UnknownLabel: naming `where` and the nearest known label.
         """
-        word = label.strip().lower()
+        word = plain(label)
         if word in self._ids:
             return self._ids[word]
         near = difflib.get_close_matches(word, self._ids, n=1, cutoff=0.0)[0]
@@ -198,12 +210,35 @@ OASIS = EmotionSet(
 def emotion_set(name: str, merges: Sequence[str] = (), drops: Sequence[str] = ()) -> EmotionSet:
     """Return a set by name, without `drops` and with `merges`.
 
+    Args:
+        name: a key of `EMOTION_SETS`, or a data set's own classes: "positive,negative".
+        merges: classes to join.
+        drops: classes to leave out.
+
     Raises:
-        UserError: when there is no set of that name.
+        UserError: when there is no set of that name, or a class's name can be none.
     """
-    if name not in EMOTION_SETS:
-        raise UserError(f"unknown emotion set {name!r}; there are {', '.join(EMOTION_SETS)}")
-    return EMOTION_SETS[name].drop(*drops).merge(*merges)
+    if name not in EMOTION_SETS and "," not in name:
+        raise UserError(f"unknown emotion set {name!r}; there are {', '.join(EMOTION_SETS)}, or "
+                        "classes of your own, in order: positive,negative")  # fmt: skip
+    found = EMOTION_SETS.get(name) or _own_set(name)
+    return found.drop(*drops).merge(*merges)
+
+
+def _own_set(text: str) -> EmotionSet:
+    classes = tuple(map(plain, text.split(",")))
+    for number, name in enumerate(classes):
+        if not CLASS_NAME.fullmatch(name):
+            raise UserError(f"{name!r} can be no class, which is also a folder and a column: give "
+                            "it letters, digits, - or _")  # fmt: skip
+        if name in classes[:number]:
+            raise UserError(f"class {name!r} is there twice in {text!r}")
+    return EmotionSet(",".join(classes), classes, "the data set's own")
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a label set, by its name, is one of a data set's own classes."""
+    return "," in name
 
 
 def merged(classes: Sequence[str], merges: Sequence[str]) -> list[str]:

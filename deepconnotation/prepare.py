@@ -35,7 +35,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--dataset", choices=DATASETS, default="folder", help="how SOURCE is laid out (folder: a "
         "subfolder a class; fi: the same with FI's eight classes, or its CSV files; toy: drawn "
         "into SOURCE first)")  # fmt: skip
-    add("--emotions", metavar="SET", help="label set of a folder or CSV, or affectnet11, 7, 6, 5")
+    add("--emotions", metavar="SET", help="label set of a folder or CSV: a known one, or classes "
+        "of your own in order, like positive,negative; or affectnet11, 7, 6, 5")  # fmt: skip
     add("--size", type=whole_number(8, 2048), default=64, help="height and width in pixels "
         "(default 64)")  # fmt: skip
     add("--out", required=True, metavar="DIR", help="folder of the prepared data set")

@@ -32,6 +32,19 @@ def test_unknown_label_names_row_and_nearest():
         emotions.FACIAL_EXPRESSIONS.id_of("hapiness", "legend.csv row 7")
 
 
+def test_a_set_of_ones_own():
+    own = emotions.emotion_set("Joy, tre\u0300s  triste,so-so")  # a Mac's accents stand apart
+    assert own.classes == ("joy", "tr\u00e8s_triste", "so-so") and emotions.is_own(own.name)
+    assert [own.id_of(label) for label in (" TR\u00c8S triste", "JOY", "so-so")] == [1, 0, 2]
+    assert own.merge("joy+so-so").classes == ("joy+so-so", "tr\u00e8s_triste")
+    assert not any(map(emotions.is_own, emotions.EMOTION_SETS))
+    for text, what in (("joy", "unknown emotion set 'joy'"), ("joy,", "'' can be no class"),
+                       ("joy,a+b", r"'a\+b' can be no class"), ("joy,../x", "can be no class"),
+                       ("joy,Joy", "class 'joy' is there twice")):  # fmt: skip
+        with pytest.raises(UserError, match=what):
+            emotions.emotion_set(text)
+
+
 def test_polarity():
     pleasant = {c for c in emotions.FI.classes if emotions.FI.polarity(c) == 1}
     assert pleasant == {"amusement", "awe", "contentment", "excitement"}

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import server
 from PIL import Image
-from tools import tool
+from tools import command, tool
 
+from deepconnotation import run, train
 from deepconnotation.console import UserError
 from deepconnotation.data import labels, manifest, prepare
 from deepconnotation.data.sources import Item, Options, Source, fi, read, urls
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, FI
+from deepconnotation.settings import Settings
 
 #: Strongly labelled pictures a class, and all rows, as published.
 PUBLISHED = dict(zip(FI.classes, (4942, 1266, 3151, 5374, 1658, 2963, 1032, 2922), strict=True))
@@ -132,6 +134,26 @@ def test_lists_of_any_set(tmp_path):
     path.write_text("url,label\nhttp://h/1,joy\nhttp://h/2\n")
     with pytest.raises(UserError, match="row 3: expected 2 columns, received 1"):
         urls.read(path, FACIAL_EXPRESSIONS)
+
+
+def test_a_list_of_ones_own_classes_is_learned(tmp_path, toy_source):
+    names = {"awe": "Good", "fear": "so so", "sadness": "bad"}
+    rows = [(item.path, names[item.label]) for item in toy_source.items if item.label in names]
+    write_rows(tmp_path / "l.csv", [("file", "label"), *rows])
+    done = tool("fetch_and_resize.py", tmp_path / "l.csv", "--emotions", "good,so so,bad",
+                "--size", "16", "--out", tmp_path / "data")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    settings = Settings(epochs=1, batch=8, precision="float32")
+    assert train.start("small_cnn", tmp_path / "data", tmp_path / "run", settings) == 0
+    found = run.load(tmp_path / "run")
+    assert found.classes == ["good", "so_so", "bad"]
+    told = json.loads((found.path / "metrics.json").read_text())
+    assert told["geometry"] == {}  # nobody knows how pleasant they are
+    report = (found.path / "report.html").read_text()
+    assert "Which of these labels do people give a picture: good, so_so, bad?" in report
+    assert "A face does not reveal" in report and "differs from viewer to viewer" in report
+    header = command("predict", found.path, rows[0][0], "--csv").stdout.splitlines()[0]
+    assert header.startswith("file,status,label,confidence,p_good,p_so_so,p_bad,")
 
 
 def test_lists_of_files(tmp_path, toy_source):

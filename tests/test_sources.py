@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 from deepconnotation.console import UserError
+from deepconnotation.data import sources
 from deepconnotation.data.sources import facial_expressions, folder, image_ids, toy
 from deepconnotation.emotions import EMOSET, FI
 
@@ -96,6 +97,19 @@ def test_folders_of_splits(tmp_path):
     make_tree(tmp_path, "train/pride/a.jpg")
     with pytest.raises(UserError, match="folder .*/train/pride: unknown label 'pride'"):
         folder.read(tmp_path)
+
+
+def test_folders_of_ones_own_classes(tmp_path):
+    make_tree(tmp_path, "Positive/a.jpg", "so so/b.jpg", "negative/c.jpg")
+    with pytest.raises(UserError, match='of your own .* --emotions "Positive,negative,so so"$'):
+        sources.read("folder", [tmp_path], sources.Options())
+    source = sources.read("folder", [tmp_path], sources.Options("negative,so so,positive"))
+    assert source.emotions.classes == ("negative", "so_so", "positive")
+    assert sorted(i.label for i in source.items) == ["negative", "positive", "so_so"]
+    with pytest.raises(UserError, match="folder .*/so so: unknown label 'so so'"):
+        sources.read("folder", [tmp_path], sources.Options("negative,positive"))
+    with pytest.raises(UserError, match="affectnet has label sets of its own"):
+        sources.read("affectnet", [tmp_path], sources.Options("negative,positive"))
 
 
 def test_folder_order_is_the_sets_and_not_the_alphabets(tmp_path):

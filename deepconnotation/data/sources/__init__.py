@@ -118,6 +118,8 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
         raise UserError(f"{paths[1]}: only FI's CSV files can be several")
     if options.emotions and dataset not in ("folder", "affectnet"):
         raise UserError(f"--emotions: {dataset} has its own label set")
+    if dataset == "affectnet" and emotions.is_own(options.emotions or ""):
+        raise UserError("--emotions: affectnet has label sets of its own, like affectnet7")
     chosen = emotions.emotion_set(options.emotions) if options.emotions else None
     if dataset == "facial_expressions":
         return facial_expressions.read(path, drops=drops)
@@ -135,7 +137,8 @@ def read(dataset: str, paths: Sequence[str | Path], options: Options) -> Source:
         return folder.read(path, emotions.FI, drops, name="fi")
     if listed:
         if chosen is None:
-            raise UserError("--emotions: say which label set the CSV file's labels are of")
+            raise UserError("--emotions: say which label set the CSV file's labels are of, like "
+                            "fi8 or, of your own, positive,negative")  # fmt: skip
         return urls.read(path, chosen, drops)
     return folder.read(path, chosen, drops)
 

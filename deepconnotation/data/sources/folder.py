@@ -36,6 +36,8 @@ def read(
     tops = [folder / part for part in parts] if divided else [folder]
     classes = [top / label for top in tops for label in _subfolders(top)]
     full = emotion_set or _known_set(classes)
+    for path in classes:
+        full.canonical(path.name, f"folder {path}")
     dropped = {full.canonical(d, "--drop") for d in drops}
     items, rejections = [], []
     for path in sorted(files.below(folder), key=lambda p: p.relative_to(folder).parts):
@@ -79,4 +81,6 @@ def _known_set(classes: list[Path]) -> EmotionSet:
             return candidate
         except emotions.UnknownLabel as error:
             first_error = first_error or error
-    raise first_error
+    own = ",".join(dict.fromkeys(path.name for path in classes[:3]))
+    raise emotions.UnknownLabel(f"{first_error}; for classes of your own give all, in their order: "
+                                f'--emotions "{own}{",..." * (len(classes) > 3)}"')  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deepconnotation.console import UserError
 from deepconnotation.data.sources import SPLITS, Item, Rejection, Source, table
-from deepconnotation.emotions import EmotionSet
+from deepconnotation.emotions import EmotionSet, plain
 
 
 def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -> Source:
@@ -30,7 +30,7 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     used = emotion_set.drop(*drops)
     lines = table.rows(path)
     _, header = next(lines, (1, []))
-    places = {name.lower(): i for i, name in enumerate(header)}
+    places = {plain(name): i for i, name in enumerate(header)}
     votes = [places[c] for c in emotion_set.classes if c in places]
     if len(votes) < len(emotion_set.classes):
         votes = []
