@@ -21,6 +21,7 @@ COMMANDS = {
     "prepare": "make a prepared data set from addresses, an archive or a folder",
     "audit": "look for copies, leaks, signs, shortcuts and bad labels in a data set",
     "train": "train a model, evaluate it once on the test split, and report",
+    "crossval": "train and evaluate in folds, so that every picture is tested once",
     "evaluate": "evaluate a run, or compare several",
     "predict": "predict pictures",
     "explain": "show where in pictures a run finds its reasons",

@@ -47,11 +47,11 @@ def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path
     parts = [
         f"<p>{escape(card.question(config))}</p>",
         _headline(summary),
-        _notices(summary, asked.info),
+        notices(summary, asked.info),
         *([section("Evaluated pictures", _evaluated(summary, asked))] if suffix else []),
-        section("Figures", _figures(summary)),
-        section("Per class", _per_class(summary)),
-        section("Confusion matrix", _confusion(summary, asked.classes)),
+        section("Figures", figures(summary)),
+        section("Per class", per_class(summary)),
+        section("Confusion matrix", confusion(summary, asked.classes)),
         *([section("Calibration", _calibration(summary, probabilities, asked.part.labels))]
           if "calibration" in summary else []),
         *([section("Valence and arousal", _circumplex(summary, asked.part, told))]
@@ -83,7 +83,8 @@ def _headline(summary: dict) -> str:
     )
 
 
-def _notices(summary: dict, info: DatasetInfo) -> str:
+def notices(summary: dict, info: DatasetInfo) -> str:
+    """Return what a reader must know first: whose pictures these are, or that they are drawn."""
     if summary["drawn"]:
         text = ("These pictures were drawn by the program to show how it works. "
                 "Nothing here is a result about emotions.")  # fmt: skip
@@ -106,7 +107,8 @@ def _evaluated(summary: dict, asked: Evaluated) -> str:
     return table(["split", *asked.classes, "all"], [row]) + table([], facts, text=True)
 
 
-def _figures(summary: dict) -> str:
+def figures(summary: dict) -> str:
+    """Return the table of the figures of all pictures, as `evaluate.summarise` makes them."""
     rows = []
     for name in SCALARS:
         f = summary[name]
@@ -136,13 +138,15 @@ def _geometry(summary: dict) -> str:
     return f"<p>{escape(' '.join(words))}</p>" if words else ""
 
 
-def _per_class(summary: dict) -> str:
+def per_class(summary: dict) -> str:
+    """Return the table of the figures a class."""
     rows = [[r["class"], *(number(r[k]) for k in ("precision", "recall", "f1")), r["images"]]
             for r in summary["per_class"]]  # fmt: skip
     return table(["class", "precision", "recall", "F1", "pictures"], rows)
 
 
-def _confusion(summary: dict, classes: list[str]) -> str:
+def confusion(summary: dict, classes: list[str]) -> str:
+    """Return the figure of the confusion matrix."""
     counts = np.array(summary["confusion_matrix"])
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.6 + 0.62 * len(classes)

@@ -126,6 +126,8 @@ class Run:
     def _why_no_model(self) -> str:
         if self.config["state"] == "diverged":
             return "the run diverged in its first epoch and has no good weights"
+        if "folds" in self.config:
+            return f"a cross-validation has a net a fold: {self.path / 'fold-1'} and so on"
         return f"resume the run with: python -m deepconnotation.train --resume {self.path}"
 
 

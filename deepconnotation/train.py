@@ -37,6 +37,7 @@ from deepconnotation.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from deepconnotation.distributed import Team
     from deepconnotation.fit import Trainer
@@ -105,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             return resume(str(folder), args.tensorboard, args.plot, team)
     return start(
         arch, data, folder, settings, args.weights, args.teacher, args.merge, args.tensorboard,
-        args.plot, team,
+        args.plot, team, arguments,
     )  # fmt: skip
 
 
@@ -123,14 +124,14 @@ def drawn_set() -> Path:
 def start(
     arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
     teacher: str | None = None, merges: Sequence[str] = (), tensorboard: bool = False,
-    plot: bool = False, team: "Team | None" = None,
+    plot: bool = False, team: "Team | None" = None, words: Sequence[str] | None = None,
 ) -> int:  # fmt: skip
     """Train a new run, on a team of devices or the usual one; return the exit status."""
     from deepconnotation import backend, distributed, run
 
     team = team or distributed.team()
     if team.leads:
-        new_run(arch, data, folder, settings, weights, teacher, merges)
+        new_run(arch, data, folder, settings, weights, teacher, merges, words)
     team.meet()
     found = run.load(folder)
     backend.set_precision(found.config["precision"])
@@ -145,9 +146,19 @@ def start(
 
 def new_run(
     arch: str, data: Path, folder: Path, settings: Settings, weights: str = "none",
-    teacher: str | None = None, merges: Sequence[str] = (),
+    teacher: str | None = None, merges: Sequence[str] = (), words: Sequence[str] | None = None,
 ) -> "Run":  # fmt: skip
     """Check what is to be trained and make its run folder.
+
+    Args:
+        arch: of the registry.
+        data: a prepared data set.
+        folder: of the run.
+        settings: of the training.
+        weights: see `train --weights`.
+        teacher: see `train --teacher`.
+        merges: classes to be taken for one.
+        words: train's arguments that say all that; None takes the process's own.
 
     Raises:
         UserError: when something does not fit; then there is no folder.
@@ -163,7 +174,8 @@ def new_run(
     tutor, tutor_seen = _start_teacher(teacher, data) if teacher else (None, seen.NOTHING)
     config = {
         "arch": arch,
-        "command": shlex.join(["python", "-m", "deepconnotation.train", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "deepconnotation.train",
+                               *(sys.argv[1:] if words is None else words)]),
         "classes": classes,
         "merge": list(merges),
         "emotion_set": info.emotion_set,
@@ -180,7 +192,7 @@ def new_run(
             "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
             "faces": info.faces,
             "licence": info.licence, "split": info.split, "fingerprint": manifest.fingerprint(data),
-            "learned_from": info.learned_from, "counts": _counts(manifest.read(data), classes),
+            "learned_from": info.learned_from, "counts": counts(manifest.read(data), classes),
         },
     }  # fmt: skip
     found = run.create(folder, config)
@@ -208,12 +220,12 @@ def trained_classes(
     return merged
 
 
-def _counts(table, classes: list[str]) -> dict[str, dict[str, int]]:
-    """Return the pictures of each class in each split."""
+def counts(table: "pd.DataFrame", classes: list[str]) -> dict[str, dict[str, int]]:
+    """Return the pictures of each class, perhaps a merged one, in each split of a manifest."""
     numbers = emotions.numbered(table["label"], classes)
-    counts = table.groupby(["split", numbers]).size()
-    return {split: {name: int(counts.get((split, i), 0)) for i, name in enumerate(classes)}
-            for split in counts.index.levels[0]}  # fmt: skip
+    sizes = table.groupby(["split", numbers]).size()
+    return {split: {name: int(sizes.get((split, i), 0)) for i, name in enumerate(classes)}
+            for split in sizes.index.levels[0]}  # fmt: skip
 
 
 def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarray]":
@@ -276,6 +288,9 @@ def resume(
     from deepconnotation.data import manifest
 
     found = run.load(folder)
+    if "folds" in found.config:
+        raise UserError(f"{folder} is a cross-validation; it goes on with its own command: "
+                        f"{found.config['command']}")  # fmt: skip
     if found.config["state"] == "finished" and (found.path / "metrics.json").exists():
         raise UserError(f"{folder} is finished; see {found.path / 'report.html'}")
     if found.config["state"] == "diverged":

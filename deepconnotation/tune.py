@@ -326,9 +326,10 @@ def _train_net(
     settings = Settings.from_dict({**values, "monitor": monitor})
     settings.check()
     start = space.start
+    _, _, _, *words = shlex.split(best_command(space, values, str(data), monitor))
     found = train.new_run(
         space.arch, data, folder, settings, start.get("weights", "none"), start.get("teacher"),
-        start.get("merge", ()),
+        start.get("merge", ()), [*words, "--run", str(folder)],
     )  # fmt: skip
     try:
         trainer = train.make_trainer(found, settings, say=lambda line: None)
@@ -364,7 +365,7 @@ def _no_dev(data: Path) -> UserError:
 
 
 def best_command(space: Space, params: dict, data: str, monitor: str) -> str:
-    """Return the command that trains the best trial's settings and evaluates them."""
+    """Return the command that trains a trial's settings, the best one's, and evaluates them."""
     if not space.arch:
         return "settings of the best classifier: " + ", ".join(
             f"{k} {v}" for k, v in {**space.base, **params}.items()

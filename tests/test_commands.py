@@ -10,7 +10,7 @@ from tools import command, tool
 from deepconnotation import console
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ["train", "evaluate", "predict", "embed", "ensemble", "tune", "cloud"]
+MODULES = ["train", "crossval", "evaluate", "predict", "embed", "ensemble", "tune", "cloud"]
 TOOLS = ["fetch_and_resize.py", "split.py", "audit.py", "balance.py", "inspect_images.py"]
 HEAVY = {"optuna", "tensorflow", "keras", "pandas", "sklearn", "matplotlib", "scipy"}
 

@@ -144,6 +144,8 @@ def test_a_row_is_rehearsed_once(tmp_path):
     assert "No figure here is a result" in text
     for form in ("published", "honest"):
         f = json.loads((top / f"keras-cnn-{form}/metrics.json").read_text())["accuracy"]
+        config = json.loads((top / f"keras-cnn-{form}/run.json").read_text())
+        assert config["command"].endswith(f"--run snapshots/rehearsal/keras-cnn-{form}")
         assert f"{f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f})" in text
     table = pd.read_csv(tmp_path / "data/rehearsal/facial_expressions-50-60-40-as-published-fill_up"
                         "/manifest.csv")  # fmt: skip

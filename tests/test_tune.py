@@ -57,6 +57,9 @@ def test_trials_are_kept_and_go_on(space, toy_data, tmp_path, no_test_split, cap
             assert value == pytest.approx(history["val_loss"].min())
         config = json.loads((out / f"trial-{number:04}" / "run.json").read_text())
         assert config["settings"]["rate"] == pytest.approx(trials["params_rate"][number])
+        told = train.parse(shlex.split(config["command"])[3:])  # what the trial is, as train's
+        assert told.rate == config["settings"]["rate"]
+        assert told.run == str(out / f"trial-{number:04}")
     best = trials.loc[trials["value"].idxmin()]
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines()[::-1] if line.startswith("python -m"))

@@ -155,7 +155,7 @@ def class_counts(
         splits: those to count; None takes the ones that have pictures.
     """
     counts = pd.crosstab(table["split"], table["label"])
-    rows = [s for s in SPLITS if s in (counts.index if splits is None else splits)]
+    rows = list(splits) if splits else [s for s in SPLITS if s in counts.index]
     counts = counts.reindex(index=rows, columns=list(classes), fill_value=0)
     return counts.assign(all=counts.sum(axis=1))
 

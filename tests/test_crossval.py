@@ -1,0 +1,125 @@
+"""Cross-validation: every picture is answered once, by a net that has not learned from it."""
+
+import json
+import shutil
+import statistics
+
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from tools import command
+
+from deepconnotation import crossval, predictions, train
+from deepconnotation.console import UserError
+from deepconnotation.data import manifest
+
+WORDS = "--folds 3 --arch small_cnn --epochs 1 --batch 16 --precision float32".split()
+
+
+@pytest.fixture(scope="module")
+def data(toy_data, tmp_path_factory):
+    """Pictures of four people, and others that are nobody's."""
+    folder = shutil.copytree(toy_data, tmp_path_factory.mktemp("people") / "data")
+    table = manifest.read(folder)
+    table["group"] = [f"person{i % 4}" if i < 24 else "" for i in range(len(table))]
+    manifest.write(folder, manifest.to_csv(table), manifest.read_info(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
+    """A cross-validation that was stopped in its second fold, and went on."""
+    folder = tmp_path_factory.mktemp("runs") / "cv"
+    words, trained = [*WORDS, "--data", str(data), "--run", str(folder)], []
+    whole = train.main
+
+    def stopped(arguments):
+        trained.append(arguments)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return whole(arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "main", stopped)
+        with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+            crossval.main(words)
+        assert not (folder / "metrics.json").exists()
+        with pytest.raises(UserError, match="it goes on with its own command"):
+            train.main(["--resume", str(folder)])
+        assert crossval.main(words) == 0
+    assert [each[-1] for each in trained if each[0] != "--resume"] == [
+        str(folder / f"fold-{fold}") for fold in (1, 2, 2, 3)
+    ]
+    return folder
+
+
+def test_every_picture_is_tested_once_and_never_learned_from_there(made, data):
+    table, tested = manifest.read(data), []
+    for fold in (1, 2, 3):
+        parts = manifest.read(made / f"data-{fold}").set_index("id")
+        assert set(parts.index) == set(table["id"])
+        assert parts.groupby(parts["group"].where(parts["group"] != "", parts.index)
+                             )["split"].nunique().max() == 1  # fmt: skip
+        asked = pd.read_csv(made / f"fold-{fold}/predictions.csv", dtype=str)["id"]
+        assert set(asked) == set(parts.index[parts["split"] == "test"])
+        config = json.loads((made / f"fold-{fold}/run.json").read_text())
+        assert config["command"].endswith(f"--data {made}/data-{fold} --run {made}/fold-{fold}")
+        tested += list(asked)
+        dev = set(parts.index[parts["split"] == "dev"])
+        after = manifest.read(made / f"data-{fold % 3 + 1}")
+        assert dev == set(after.loc[after["split"] == "test", "id"])
+    assert sorted(tested) == sorted(table["id"])
+    picture = table["file"].iloc[0]
+    (copy,) = (made / "data-1").rglob(picture.rpartition("/")[2])
+    assert copy.samefile(data / picture)  # it takes no room
+
+
+def test_figures_are_those_of_all_answers_together(made, data):
+    figures = json.loads((made / "metrics.json").read_text())
+    answers = pd.read_csv(made / "predictions.csv")
+    right = manifest.read(data).set_index("id")["label"].loc[answers["id"]].tolist()
+    assert answers["label"].tolist() == right
+    predicted = answers["predicted"].tolist()
+    assert figures["images"] == len(right) == 80
+    assert figures["accuracy"]["value"] == pytest.approx(accuracy_score(right, predicted))
+    assert figures["balanced_accuracy"]["value"] == pytest.approx(
+        balanced_accuracy_score(right, predicted)
+    )
+    folds = [json.loads((made / f"fold-{n}/metrics.json").read_text()) for n in (1, 2, 3)]
+    assert [f["accuracy"] for f in figures["folds"]] == [f["accuracy"] for f in folds]
+    values = [f["accuracy"]["value"] for f in folds]
+    page = (made / "report.html").read_text()
+    assert f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" in page
+    assert "drawn by the program" in page and "the one of 3 nets" in page
+
+
+def test_several_are_compared_picture_by_picture(made, tmp_path):
+    other = shutil.copytree(made, tmp_path / "other")
+    answers = pd.read_csv(other / "predictions.csv", dtype=str)
+    wrong = predictions.read(made / "predictions.csv", ["id", "label", "predicted"], "")
+    mended = wrong.index[wrong["label"] != wrong["predicted"]][:5]
+    answers.loc[mended, "predicted"] = answers.loc[mended, "label"]
+    answers.to_csv(other / "predictions.csv", index=False)
+    said = command("evaluate", made, other).stdout.splitlines()
+    assert said[-1].split(" | ")[4:6] == ["5", "0"]
+
+
+def test_what_does_not_fit_is_refused(made, data, toy_run, tmp_path):
+    where = ["--data", str(data), "--run"]
+    for more, what in (
+        (["--folds", "4"], "holds something else"), (["--seed", "1"], "holds something else"),
+        (["--resume", "x"], "the same command again"), (["--multi-label"], "several labels"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=what):
+            crossval.main([*WORDS, *where, str(made), *more])
+    with pytest.raises(UserError, match="holds something else"):
+        crossval.main([*WORDS, *where, str(toy_run.path)])
+    assert (toy_run.path / "model.keras").exists()
+    with pytest.raises(UserError, match="--folds 81: .* too few pictures"):
+        crossval.main([*WORDS, *where, str(tmp_path / "cv"), "--folds", "81"])
+    assert not (tmp_path / "cv").exists()
+    with pytest.raises(UserError, match="was trained on .* pictures that .*data-1 keeps for dev"):
+        crossval.main([*WORDS, *where, str(tmp_path / "cv"), "--weights", str(toy_run.path)])
+    assert crossval.begin(crossval.parse([*WORDS, *where, str(tmp_path / "cv")])[0])  # free again
+    done = command("predict", made, data)
+    assert done.returncode == 2 and "a cross-validation has a net a fold" in done.stderr
