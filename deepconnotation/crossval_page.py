@@ -94,7 +94,8 @@ def _page(found: Run, summary: dict, dataset: Path) -> str:
     return page(title, [
         f"<p>{escape(card.question(config))}</p>",
         headline,
-        report.notices(summary, manifest.read_info(dataset)),
+        # Its pictures are on the folds' pages; that they are drawn must be said here, too.
+        *([report.notices(summary, manifest.read_info(dataset))] if summary["drawn"] else []),
         section("Figures", report.figures(summary)),
         section("Folds", _folds(summary)),
         section("Per class", report.per_class(summary)),
