@@ -1,7 +1,11 @@
-"""Predict pictures: files, folders, or paths on standard input.
+"""Predict pictures: files, folders, paths on standard input, or addresses.
 
     python -m deepconnotation.predict snapshots/faces photo.jpg holiday/
     find . -name '*.png' | python -m deepconnotation.predict snapshots/faces - --csv > answers.csv
+    python -m deepconnotation.predict snapshots/evoked urls.csv --csv > answers.csv
+
+A CSV file is a list of addresses, in its column `url`; what they lead to stays in urls-originals,
+so that the same command goes on after Ctrl-C, and another run need not fetch it again.
 
 One row an input, in order. Runs that learned from faces want pictures cut to the face: --faces cuts
 out every face and answers each in a row of its own, the largest first (extra [faces]). Exit status
@@ -39,10 +43,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argument_parser(__doc__, prog="python -m deepconnotation.predict")
     add = parser.add_argument
     add("run", metavar="RUN", help="folder of the run")
-    add("inputs", metavar="IMAGE|DIR|-", nargs="+", help="pictures, folders, or - for paths on "
-        "standard input")  # fmt: skip
+    add("inputs", metavar="IMAGE|DIR|CSV|-", nargs="+", help="pictures, folders, CSV files with a "
+        "column url, or - for paths on standard input")  # fmt: skip
     add("--faces", action=argparse.BooleanOptionalAction, help="answer each face that is found "
         "(default: as the run's pictures were prepared)")  # fmt: skip
+    add("--allow-private-hosts", action="store_true", help="also fetch from this machine and its "
+        "network")  # fmt: skip
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="CSV with a header")
@@ -57,11 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     args.faces = found.cuts_faces(args.faces)
     write = _writer(args, found)
+    inputs, addresses = _fetched(args.inputs, args.allow_private_hosts)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         advance = None  # few pictures need no bar, and rows that are seen are one
-        rows = predict(found, list_inputs(args.inputs), faces=args.faces)
+        rows = predict(found, list_inputs(inputs), faces=args.faces)
         for number, row in enumerate(rows, start=1):
+            row = _of_address(row, addresses)
             counts[row["status"]] += 1
             write(row)
             if advance:
@@ -72,6 +80,28 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"no picture in {', '.join(args.inputs)}")
     print(", ".join(f"{n} {status}" for status, n in counts.items()), file=sys.stderr)
     return SOME_FAILED if counts["rejected"] else 0
+
+
+def _fetched(inputs: Iterable[str], private: bool) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """Return the inputs with the files that lists of addresses lead to, see `addresses.fetch`."""
+    paths, told = [], {}
+    for name in inputs:
+        if not name.lower().endswith(".csv"):
+            paths.append(name)
+            continue
+        from deepconnotation.data import addresses
+        from deepconnotation.data.download import Limits
+
+        fetched, known = addresses.fetch(name, Limits(allow_private_hosts=private))
+        paths += fetched
+        told |= known
+    return paths, told
+
+
+def _of_address(row: dict, addresses: dict[str, tuple[str, str]]) -> dict:
+    """Return a row that names the picture's address, where it has one, and why it did not come."""
+    url, reason = addresses.get(row["file"], (row["file"], ""))
+    return {"file": url, "status": "rejected", "reason": reason} if reason else {**row, "file": url}
 
 
 def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:

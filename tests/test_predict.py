@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pictures
 import pytest
+import server
 from tools import command
 
 from deepconnotation import run
@@ -46,6 +47,34 @@ def test_every_file_has_a_row_and_none_ends_the_run(toy_run, folder):
     assert found["Thumbs.db"]["status"] == "skipped"
     assert found["missing.jpg"]["reason"].startswith("unreadable: No such file")
     assert f"{sum(v == 'ok' for v in expected.values())} ok" in done.stderr
+
+
+def test_a_list_of_addresses_is_fetched_once_and_answered(toy_run, tmp_path):
+    host = server.Host()
+    paths = ["/ok/1", "/status/404", "/to//photo_unavailable.png", "/html", "/ok/2", "/ok/1",
+             *(f"/gzip?{i}" for i in range(6))]  # fmt: skip
+    urls = [host.url(path) for path in paths]
+    text = "".join(f"{i};{url}\n" for i, url in enumerate(urls))
+    (tmp_path / "mine.CSV").write_text(f"post;URL\n{text}")
+    asked = (toy_run.path, tmp_path / "mine.CSV", "--json")
+    done = predict(*asked, "--allow-private-hosts")
+    assert done.returncode == 3, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == urls
+    reasons = [row.get("reason", "").partition(":")[0] for row in rows]
+    assert reasons == ["", "gone", "placeholder", "html", *[""] * 8]  # repeated bytes are answered
+    assert rows[0] == rows[5] and set(rows[2]) == {"file", "status", "reason"}
+    (tmp_path / "1.jpg").write_bytes(server.picture(1))
+    (alone,) = predict(toy_run.path, tmp_path / "1.jpg", "--json").stdout.splitlines()
+    assert rows[0]["probabilities"] == json.loads(alone)["probabilities"]
+    before = dict(host.asked)
+    assert predict(*asked, "--allow-private-hosts").stdout == done.stdout
+    assert dict(host.asked) == before
+    shutil.rmtree(tmp_path / "mine-originals")
+    assert "private_address" in predict(*asked).stdout  # a list from elsewhere asks nobody here
+    (tmp_path / "other.csv").write_text("file\n1.jpg\n")
+    done = predict(toy_run.path, tmp_path / "other.csv")
+    assert done.returncode == 2 and "other.csv row 1: no column 'url' in 'file'" in done.stderr
 
 
 def test_answers_are_the_models(toy_run, tmp_path):

@@ -142,13 +142,16 @@ def path_of(folder: str | Path, url: str) -> Path:
     return Path(folder) / digest[:2] / digest
 
 
-def download(urls: Sequence[str], folder: str | Path, limits: Limits) -> dict[str, Outcome]:
+def download(
+    urls: Sequence[str], folder: str | Path, limits: Limits, repeated: bool = False
+) -> dict[str, Outcome]:
     """Fetch every address once; those with a final state in `folder` are not asked again.
 
     Args:
         urls: absolute http or https addresses; repeated ones are fetched once.
         folder: gets the bytes and the journal; may hold an interrupted run.
         limits: see `Limits`.
+        repeated: take the same bytes from many addresses for a picture, and not for a host's sign.
 
     Returns:
         The state of each address, in the order of `urls`.
@@ -171,7 +174,8 @@ def download(urls: Sequence[str], folder: str | Path, limits: Limits) -> dict[st
             known[outcome.url] = outcome
             advance(1)
         _finish(log)
-    return _without_placeholders({url: known[url] for url in urls})
+    most = len(urls) if repeated else PLACEHOLDER_TIMES - 1
+    return _without_placeholders({url: known[url] for url in urls}, most)
 
 
 def _finish(log: IO[bytes]) -> None:
@@ -201,8 +205,8 @@ def _read_journal(journal: Path, folder: Path) -> dict[str, Outcome]:
     return known
 
 
-def _without_placeholders(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
-    """Refuse the bytes of known signs, and those that came from many addresses."""
+def _without_placeholders(outcomes: dict[str, Outcome], most: int) -> dict[str, Outcome]:
+    """Refuse the bytes of known signs, and those that came from more than `most` addresses."""
     signs = {o.sha256 for o in outcomes.values() if o.reason == "placeholder" and o.sha256}
     times = Counter(o.sha256 for o in outcomes.values() if not o.reason)
 
@@ -211,7 +215,7 @@ def _without_placeholders(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
             return outcome
         if outcome.sha256 in signs:
             return replace(outcome, reason="placeholder", detail="the bytes of a host's sign")
-        if times[outcome.sha256] >= PLACEHOLDER_TIMES:
+        if times[outcome.sha256] > most:
             detail = f"the same bytes came from {times[outcome.sha256]} addresses"
             return replace(outcome, reason="placeholder", detail=detail)
         return outcome
