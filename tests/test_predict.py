@@ -135,7 +135,7 @@ def test_names_that_are_no_text_and_formulas(toy_run, tmp_path):
         (["/two\nlines", "x.jpg"], r"/two\x0alines: no run.json there"),
         (["{run}", "{empty}"], "no picture in"),
         (["{run}", "-"], "no picture in"),
-        (["{run}"], "IMAGE|DIR|-"),
+        (["{run}"], "IMAGE|DIR|CSV|-"),
     ],
 )
 def test_bad_use(toy_run, tmp_path, arguments, message):
