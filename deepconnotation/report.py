@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from deepconnotation import affect, card, heatmap
 from deepconnotation.console import write_atomic
@@ -247,18 +247,26 @@ def _curves(found: Run) -> str:
     if not path.exists():
         return "<p>No history was kept.</p>"
     history = pd.read_csv(path)
+    marker = "o" if len(history) == 1 else ""  # one epoch makes no line
     figure = Figure(figsize=(9, 3.2))
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(history["epoch"], history[name], color=BLUE, label="training")
+        axes.plot(history["epoch"], history[name], color=BLUE, marker=marker, label="training")
         if f"val_{name}" in history:
-            axes.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, label="dev")
+            axes.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, marker=marker,
+                      label="dev")  # fmt: skip
         if best := found.config.get("best_epoch"):
             axes.axvline(best, color=GREY, linestyle=":", label=f"kept: epoch {best}")
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_title(name)
         if name == "loss":
             axes.set_yscale("log")  # one bad early epoch would flatten all the others
+            low, high = axes.get_ylim()
+            wide = LogLocator(subs=(1, 2, 5))
+            narrow = MaxNLocator(5, steps=[1, 2, 5, 10])
+            axes.yaxis.set_major_locator(wide if high > 4 * low else narrow)
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     last = history.iloc[-1]
