@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import sys
 import time
 import zipfile
@@ -175,6 +176,20 @@ def progress(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[
 
     yield advance
     line()
+
+
+@contextlib.contextmanager
+def folder_atomic(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside; its name becomes `folder` when all is in it, and it goes where
+    something fails."""
+    partial = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:

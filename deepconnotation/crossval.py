@@ -26,7 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, run_command, whole_number
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    folder_atomic,
+    run_command,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,12 +120,7 @@ def begin(args: argparse.Namespace) -> run.Run:
         "classes": classes, "merge": args.merge, "emotion_set": info.emotion_set,
         "input_shape": [info.height, info.width, 3], "settings": asdict(settings),
         "weights": args.weights, "teacher": args.teacher, "folds": args.folds,
-        "data": {
-            "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
-            "faces": info.faces, "licence": info.licence,
-            "fingerprint": manifest.fingerprint(data),
-            "counts": train.counts(table.assign(split="train"), classes),
-        },
+        "data": train.data_config(data, table.assign(split="train"), info, classes),
     }  # fmt: skip
     folder = Path(args.run)
     if not (folder / "run.json").exists():
@@ -168,16 +169,11 @@ def _link(dataset: Path, out: Path, table: "pd.DataFrame", info: "DatasetInfo") 
 
     rows = zip(table["split"], table["label"], table["id"], strict=True)
     files = [manifest.file_of(*row) for row in rows]
-    partial = out.with_name(f"{out.name}.part")
-    for old in (partial, out):
-        shutil.rmtree(old, ignore_errors=True)
-    try:
+    shutil.rmtree(out, ignore_errors=True)
+    with folder_atomic(out) as partial:
         balance.link(dataset, partial, table["file"], files)
         balance.write_rejected(dataset, partial, [])
         manifest.write(partial, manifest.to_csv(table.assign(file=files)), info)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _train(words: list[str], data: Path, folder: Path) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepconnotation import card, evaluate, predictions, report
+from deepconnotation import card, evaluate, predictions, report, run
 from deepconnotation.backend import device_name
 from deepconnotation.compare import mean_and_spread
 from deepconnotation.console import write_atomic
@@ -13,10 +13,9 @@ from deepconnotation.data import manifest
 from deepconnotation.emotions import numbered
 from deepconnotation.metrics import SCALARS, with_interval
 from deepconnotation.page import escape, page, section, table
-from deepconnotation.run import Run
 
 
-def write(found: Run, dataset: Path) -> dict:
+def write(found: run.Run, dataset: Path) -> dict:
     """Put the folds' answers together: predictions.csv, metrics.json and report.html.
 
     The intervals are of bootstrap draws of all pictures (of whole groups, where those are known).
@@ -52,7 +51,7 @@ def write(found: Run, dataset: Path) -> dict:
     told = predictions.prediction_table(answered[shown], probabilities, classes)
     write_atomic(found.path / "predictions.csv", told.to_csv(index=False))
     write_atomic(found.path / "metrics.json", json.dumps(summary, indent=2) + "\n")
-    seconds = sum(_config(folder).get("train_seconds", 0) for folder in folders)
+    seconds = sum(run.load(folder).config.get("train_seconds", 0) for folder in folders)
     found = found.update(train_seconds=seconds)
     write_atomic(found.path / "report.html", _page(found, summary, dataset))
     print(evaluate.as_text(summary))
@@ -63,15 +62,11 @@ def write(found: Run, dataset: Path) -> dict:
     return summary
 
 
-def _config(folder: Path) -> dict:
-    return json.loads((folder / "run.json").read_text("utf-8"))
-
-
 def _spread(summary: dict, name: str) -> str:
     return mean_and_spread([fold[name]["value"] for fold in summary["folds"]])
 
 
-def _page(found: Run, summary: dict, dataset: Path) -> str:
+def _page(found: run.Run, summary: dict, dataset: Path) -> str:
     config = found.config
     f = summary["accuracy"]
     headline = (

@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import io
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from deepconnotation import run
 from deepconnotation.console import (
     UserError,
     argument_parser,
+    folder_atomic,
     progress,
     reading,
     run_command,
@@ -108,17 +108,12 @@ def label(runs: Sequence[run.Run], dataset: Path, more: Path, out: Path) -> None
     labels = right["label"].map(info.classes.index).to_numpy()
     own = (own + distribution.targets(right, labels, info.classes)[0]) / 2
     whole = _with_shares(whole, pd.concat([own, told.set_index(added["id"])]))
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with folder_atomic(out) as partial:
         balance.link(dataset, partial, table["file"], table["file"])
         balance.link(more, partial, others["file"], added["file"])
         balance.write_rejected(dataset, partial, rejected)
         seen.write(partial, *(seen.of(each) for each in runs))
         manifest.write(partial, manifest.to_csv(whole), _described(info, theirs, runs))
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(work)
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from deepconnotation.data.manifest import DatasetInfo
     from deepconnotation.distributed import Team
     from deepconnotation.fit import Trainer
     from deepconnotation.run import Run
@@ -188,12 +189,7 @@ def new_run(
         "monitor": settings.monitor,
         "precision": backend.set_precision(settings.precision),
         "device": backend.device_name(),
-        "data": {
-            "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
-            "faces": info.faces,
-            "licence": info.licence, "split": info.split, "fingerprint": manifest.fingerprint(data),
-            "learned_from": info.learned_from, "counts": counts(manifest.read(data), classes),
-        },
+        "data": data_config(data, manifest.read(data), info, classes),
     }  # fmt: skip
     found = run.create(folder, config)
     seen.write(found.path, seen.learned(data), start_seen, tutor_seen)
@@ -220,8 +216,29 @@ def trained_classes(
     return merged
 
 
-def counts(table: "pd.DataFrame", classes: list[str]) -> dict[str, dict[str, int]]:
-    """Return the pictures of each class, perhaps a merged one, in each split of a manifest."""
+def data_config(
+    data: Path, table: "pd.DataFrame", info: "DatasetInfo", classes: list[str]
+) -> dict:  # fmt: skip
+    """Return what run.json says of a data set.
+
+    Args:
+        data: its folder.
+        table: its manifest, whose pictures of each class are counted split by split.
+        info: what it says of itself.
+        classes: of the run, perhaps merged.
+    """
+    from deepconnotation.data import manifest
+
+    return {
+        "path": str(data), "name": info.name, "drawn": info.drawn, "grey": info.grey,
+        "faces": info.faces, "licence": info.licence, "split": info.split,
+        "fingerprint": manifest.fingerprint(data), "learned_from": info.learned_from,
+        "counts": _counts(table, classes),
+    }  # fmt: skip
+
+
+def _counts(table: "pd.DataFrame", classes: list[str]) -> dict[str, dict[str, int]]:
+    """Return the pictures of each class in each split."""
     numbers = emotions.numbered(table["label"], classes)
     sizes = table.groupby(["split", numbers]).size()
     return {split: {name: int(sizes.get((split, i), 0)) for i, name in enumerate(classes)}

@@ -326,7 +326,7 @@ def _train_net(
     settings = Settings.from_dict({**values, "monitor": monitor})
     settings.check()
     start = space.start
-    _, _, _, *words = shlex.split(best_command(space, values, str(data), monitor))
+    words = _train_words(space, values, str(data), monitor)
     found = train.new_run(
         space.arch, data, folder, settings, start.get("weights", "none"), start.get("teacher"),
         start.get("merge", ()), [*words, "--run", str(folder)],
@@ -365,12 +365,18 @@ def _no_dev(data: Path) -> UserError:
 
 
 def best_command(space: Space, params: dict, data: str, monitor: str) -> str:
-    """Return the command that trains a trial's settings, the best one's, and evaluates them."""
+    """Return the command that trains the best trial's settings and evaluates them."""
     if not space.arch:
         return "settings of the best classifier: " + ", ".join(
             f"{k} {v}" for k, v in {**space.base, **params}.items()
         )
-    words = ["python", "-m", "deepconnotation.train", "--arch", space.arch, "--data", data]
+    words = _train_words(space, params, data, monitor)
+    return shlex.join(["python", "-m", "deepconnotation.train", *words])
+
+
+def _train_words(space: Space, params: dict, data: str, monitor: str) -> list[str]:
+    """Return train's arguments for a trial."""
+    words = ["--arch", space.arch, "--data", data]
     for name, value in space.start.items():
         for each in value if name == "merge" else [value]:
             words += [f"--{name}", each]
@@ -382,7 +388,7 @@ def best_command(space: Space, params: dict, data: str, monitor: str) -> str:
             words += [f"--{flag}", ",".join(map(str, value))]
         else:
             words += [f"--{flag}", str(value)]
-    return shlex.join(words)
+    return words
 
 
 if __name__ == "__main__":

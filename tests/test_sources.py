@@ -110,6 +110,10 @@ def test_folders_of_ones_own_classes(tmp_path):
         sources.read("folder", [tmp_path], sources.Options("negative,positive"))
     with pytest.raises(UserError, match="affectnet has label sets of its own"):
         sources.read("affectnet", [tmp_path], sources.Options("negative,positive"))
+    make_tree(tmp_path, *(f"parts/{part}/{name}/{part}.jpg" for part in ("train", "test")
+                          for name in ("good", "bad")))  # fmt: skip
+    with pytest.raises(UserError, match='--emotions "bad,good"$'):  # each once
+        sources.read("folder", [tmp_path / "parts"], sources.Options())
 
 
 def test_folder_order_is_the_sets_and_not_the_alphabets(tmp_path):

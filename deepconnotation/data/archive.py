@@ -1,8 +1,6 @@
 """Unpack zip and tar files that nobody vouches for."""
 
 import lzma
-import os
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -11,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from deepconnotation.console import UserError, one_line, progress
+from deepconnotation.console import UserError, folder_atomic, one_line, progress
 from deepconnotation.data.decode import is_clutter
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -44,18 +42,13 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
     """
     path, folder = Path(path), Path(folder)
     if not folder.exists():
-        partial = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
-            _write_all(path, partial)
-            os.replace(partial, folder)
+            with folder_atomic(folder) as partial:
+                _write_all(path, partial)
         except (*_DAMAGED, OSError) as error:
             if getattr(error, "errno", None) is not None:  # the system's own, like a full disk
                 raise
             raise UserError(f"{path}: cannot be unpacked ({one_line(error)})") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     inside = [p for p in folder.iterdir() if not is_clutter(p.name)]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 

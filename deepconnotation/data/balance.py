@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance
 
-from deepconnotation.console import UserError, progress
+from deepconnotation.console import UserError, folder_atomic, progress
 from deepconnotation.data import duplicates, manifest
 from deepconnotation.data.decode import decode
 from deepconnotation.data.prepare import encode
@@ -166,11 +166,9 @@ def resample(
                         "the data set that it came from")  # fmt: skip
     table = table.assign(derived_from="")
     rng = np.random.default_rng(seed)
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
     kept, dropped = _downsample(table, info.classes, down_to, rng)
     plan = _upsample(kept, info.classes, up_to, rng)
-    try:
+    with folder_atomic(out) as partial:
         link(dataset, partial, kept["file"], kept["file"])
         copies = _make(dataset, partial, kept, plan, synthesise, rng)
         why = ("downsampled", "its class has enough training pictures")
@@ -180,9 +178,6 @@ def resample(
         whole = pd.concat([kept, copies], ignore_index=True) if len(copies) else kept
         words = f"{info.split}; training classes" + _words(up_to, down_to, synthesise, seed)
         manifest.write(partial, manifest.to_csv(whole), replace(info, split=words))
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return training_counts(out)
 
 

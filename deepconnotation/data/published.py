@@ -4,7 +4,6 @@ Figures on them are no honest results; dataset.json says so in its `split`.
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation.console import progress
+from deepconnotation.console import folder_atomic, progress
 from deepconnotation.data import manifest
 from deepconnotation.data.balance import altered, link
 from deepconnotation.data.decode import decode
@@ -129,10 +128,8 @@ def _derive(dataset: Path, out: Path, change: Change) -> None:
     if out.exists():
         return
     table, info = manifest.read(dataset), manifest.read_info(dataset)
-    partial = out.with_name(f"{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    link(dataset, partial, table["file"], table["file"])
-    tables, words = change(table, partial)
-    text = manifest.to_csv(pd.concat(tables, ignore_index=True))
-    manifest.write(partial, text, replace(info, split=f"{info.split}; {words}"))
-    os.replace(partial, out)
+    with folder_atomic(out) as partial:
+        link(dataset, partial, table["file"], table["file"])
+        tables, words = change(table, partial)
+        text = manifest.to_csv(pd.concat(tables, ignore_index=True))
+        manifest.write(partial, text, replace(info, split=f"{info.split}; {words}"))

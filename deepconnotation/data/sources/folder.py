@@ -35,9 +35,7 @@ def read(
     divided = all(part.lower() in SPLITS for part in parts)
     tops = [folder / part for part in parts] if divided else [folder]
     classes = [top / label for top in tops for label in _subfolders(top)]
-    full = emotion_set or _known_set(classes)
-    for path in classes:
-        full.canonical(path.name, f"folder {path}")
+    full = _fitting(emotion_set, classes) if emotion_set else _known_set(classes)
     dropped = {full.canonical(d, "--drop") for d in drops}
     items, rejections = [], []
     for path in sorted(files.below(folder), key=lambda p: p.relative_to(folder).parts):
@@ -72,15 +70,21 @@ def _subfolders(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def _fitting(emotion_set: EmotionSet, classes: list[Path]) -> EmotionSet:
+    """Return the set; raise where a folder's name is no label of it."""
+    for path in classes:
+        emotion_set.canonical(path.name, f"folder {path}")
+    return emotion_set
+
+
 def _known_set(classes: list[Path]) -> EmotionSet:
     first_error = None
     for candidate in emotions.EMOTION_SETS.values():
         try:
-            for path in classes:
-                candidate.canonical(path.name, f"folder {path}")
-            return candidate
+            return _fitting(candidate, classes)
         except emotions.UnknownLabel as error:
             first_error = first_error or error
-    own = ",".join(dict.fromkeys(path.name for path in classes[:3]))
+    names = list(dict.fromkeys(path.name for path in classes))
+    own = ",".join([*names[:3], *["..."] * (len(names) > 3)])
     raise emotions.UnknownLabel(f"{first_error}; for classes of your own give all, in their order: "
-                                f'--emotions "{own}{",..." * (len(classes) > 3)}"')  # fmt: skip
+                                f'--emotions "{own}"')  # fmt: skip
