@@ -12,9 +12,7 @@ demo: .venv/installed
 # A process of tests a core: libraries that take both cores each only wait for each other.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
-# On processors without AVX-512 a single thread of TensorFlow 2.21 corrupts memory in a convolution's
-# backward step (tests/test_registry.py, resnet18, on a Zen 3).
-test: export TF_NUM_INTRAOP_THREADS = $(if $(shell grep -m 1 avx512f /proc/cpuinfo 2>/dev/null),1,2)
+test: export TF_NUM_INTRAOP_THREADS = 1
 test: .venv/installed
 	$(BIN)/python -m pytest
 

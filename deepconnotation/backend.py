@@ -3,6 +3,9 @@
 oneDNN's convolutions are off by default on processors without AVX-512 VNNI. On an AMD Zen 3 the
 backward pass of a ResNet is six times slower without them (a 512-channel 3x3 convolution on 1x1
 pixels: .96 s against .07 s), so they are switched on unless the user has decided otherwise.
+
+With a single thread, as on one core, TensorFlow 2.21 corrupts memory in such a backward pass where
+the processor has no AVX-512 (tests/test_registry.py's resnet18 dies of it), so there it gets two.
 """
 
 import glob
@@ -15,10 +18,29 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
+def _cpu_flags() -> set[str]:
+    """Return what a processor with an x86 instruction set can do, as Linux names it."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            return set(next((line for line in file if line.startswith("flags")), "").split())
+    except OSError:
+        return set()
+
+
+def _single_thread_corrupts() -> bool:
+    flags = _cpu_flags()
+    if not flags or "avx512f" in flags:
+        return False
+    threads = os.environ.get("TF_NUM_INTRAOP_THREADS") or str(len(os.sched_getaffinity(0)))
+    return threads == "1"
+
+
 with quiet():
     import keras
     import tensorflow as tf
 
+    if _single_thread_corrupts():
+        tf.config.threading.set_intra_op_parallelism_threads(2)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)  # others may want some of it, too
     if "TF_CONFIG" not in os.environ:  # several machines have to meet before that
@@ -42,18 +64,10 @@ def set_precision(precision: str) -> str:
         if tf.config.list_physical_devices("GPU"):
             precision = "mixed_float16"
         else:
-            precision = "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
+            fast = _cpu_flags() & {"avx512_bf16", "amx_bf16"}
+            precision = "mixed_bfloat16" if fast else "float32"
     keras.mixed_precision.set_dtype_policy(precision)
     return precision
-
-
-def _cpu_has_bfloat16() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def idle_gpu() -> bool:

@@ -81,6 +81,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     `UserError` and the operating system's refusals become one line on standard error and status
     2; Ctrl-C gives 130.
     """
+    # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -192,12 +194,18 @@ def folder_atomic(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def utf8(text: str) -> bytes:
+    r"""Return a text's bytes; what no UTF-8 can hold, as a file's name may, becomes \udce9 and the
+    like."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Write a whole file under a temporary name in the same folder, then rename it into place."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = utf8(content) if isinstance(content, str) else content
     try:
         with open(partial, "wb") as file:
             file.write(data)

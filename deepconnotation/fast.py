@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deepconnotation import run
-from deepconnotation.console import quiet
+from deepconnotation.console import UserError, quiet, utf8
 
 FILE = "model.tflite"
 MADE_OF = "model.tflite.json"
@@ -55,7 +55,13 @@ class LiteRT:
     """Answers of a model.tflite; a net a thread, each on one core, is faster than one on all."""
 
     def __init__(self, path: Path, classes: int):
-        """Take a file of `litert.convert` that tells this number of classes."""
+        """Take a file of `litert.convert` that tells this number of classes.
+
+        Raises:
+            UserError: when its name is one that the runtime cannot open.
+        """
+        if utf8(str(path)).decode() != str(path):
+            raise UserError(f"{path}: LiteRT opens names in UTF-8 alone; rename the folder")
         self.path, self.classes = path, classes
         self.local, self.lock = threading.local(), threading.Lock()
 

@@ -1,5 +1,6 @@
 """What every command promises: help without TensorFlow, one-line errors, atomic files."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,14 @@ def test_a_full_disk_is_told_with_what_to_do(capsys):
         console.run_command(main)
     told = "error: state.npz: No space left on device; make room, then go on as after Ctrl-C\n"
     assert capsys.readouterr().err == told
+
+
+def test_what_a_terminal_cannot_show_stops_nothing(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    with pytest.raises(SystemExit, match="0"):
+        console.run_command(lambda: print("0.628 ± 0.004 caf\udce9"))
+    assert shown.getvalue() == rb"0.628 \xb1 0.004 caf\udce9" + b"\n"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

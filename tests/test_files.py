@@ -1,12 +1,19 @@
 """Which files a folder holds."""
 
 import os
+import shutil
 
 import pytest
+from PIL import Image
+from tools import command, tool
 
+from deepconnotation import fast
 from deepconnotation.cloud import faces
-from deepconnotation.data import files
+from deepconnotation.console import UserError
+from deepconnotation.data import files, manifest
 from deepconnotation.data.sources import folder as folders
+from deepconnotation.data.sources import toy
+from deepconnotation.emotions import FI
 from deepconnotation.predict import list_inputs
 
 
@@ -43,3 +50,26 @@ def test_pictures_of_a_linked_class_are_taken(linked):
 def test_a_folder_that_cannot_be_read_is_told(tmp_path):
     """As root nothing is forbidden: a folder that is gone cannot be listed, either."""
     assert list(files.below(tmp_path / "gone")) == [tmp_path / "gone"]
+
+
+def test_names_of_another_encoding(toy_run, tmp_path):
+    """An é of Latin-1, as old archives have it, is no UTF-8: in a picture's name, and a run's."""
+    there, out = tmp_path / "there", tmp_path / os.fsdecode(b"donn\xe9es")
+    for emotion in FI.classes:
+        (there / emotion).mkdir(parents=True)
+        for i in range(10):
+            name = os.fsdecode(b"caf\xe9%d.png" % i)
+            Image.fromarray(toy.draw(emotion, 100 + i)).save(there / emotion / name)
+    (there / "awe" / os.fsdecode(b"caf\xe8.jpg")).write_bytes(b"no picture")
+    done = tool("fetch_and_resize.py", there, "--size", 16, "--out", out)
+    assert done.returncode == 0, done.stderr
+    table = manifest.read(out).set_index("source")
+    assert (out / table.at[r"awe/caf\udce90.png", "file"]).is_file()
+    assert r"awe/caf\udce8.jpg,not_a_picture" in (out / "rejected.csv").read_text("utf-8")
+
+    run = shutil.copytree(toy_run.path, tmp_path / os.fsdecode(b"l\xe4ufe"))
+    done = command("evaluate", run, "--data", out, "--split", "train")
+    assert done.returncode == 0, done.stderr
+    assert r"l\udce4ufe" in next(run.glob("report-*.html")).read_text("utf-8")
+    with pytest.raises(UserError, match="rename the folder"):
+        fast.LiteRT(run / "model.tflite", 8)

@@ -27,6 +27,7 @@ EMOTIONS = {
 }  # fmt: skip
 PRICE = 0.001  # US dollars a picture, list price of DetectFaces for the first million a month
 LARGEST = 5_000_000  # bytes that DetectFaces takes
+NAMES = {"encoding": "utf-8", "errors": "surrogateescape"}  # a file's name need not be text
 COLUMNS = ("file", "sha256", "status", "first", "highest", "faces", "confidences", "detail")
 
 
@@ -52,7 +53,7 @@ def answered(folder: Path, out: Path) -> dict[str, dict]:
     """
     if not out.is_file():
         return {}
-    with open(out, newline="", encoding="utf-8") as file:
+    with open(out, newline="", **NAMES) as file:
         rows = list(csv.DictReader(file))
     if rows and set(rows[0]) != set(COLUMNS):
         raise UserError(f"{out}: not a table of this command; give another --out")
@@ -85,8 +86,9 @@ def ask(
     Raises:
         UserError: when the service refuses; what was answered is kept.
     """
-    write_atomic(out, _as_csv(known.values()))  # without a line that a crash cut off
-    with open(out, "a", newline="", encoding="utf-8") as file:
+    whole = _as_csv(known.values())  # without a line that a crash cut off
+    write_atomic(out, whole.encode(**NAMES))
+    with open(out, "a", newline="", **NAMES) as file:
         writer = csv.DictWriter(file, COLUMNS)
         left = [name for name in names if name not in known]
         with progress("pictures", len(names), len(names) - len(left)) as advance:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepconnotation import emotions
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, utf8
 from deepconnotation.emotions import EmotionSet
 
 #: word -> split; what is for training is still to be divided where there is no dev split
@@ -40,6 +40,9 @@ class Item:
     box: tuple[int, int, int, int] | None = None
     split: str = ""
 
+    def __post_init__(self):
+        _make_writable(self)
+
 
 @dataclass(frozen=True)
 class Rejection:
@@ -56,6 +59,14 @@ class Rejection:
     reason: str
     detail: str
     extra: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        _make_writable(self)
+
+
+def _make_writable(told: Item | Rejection) -> None:
+    """Make the source a text that a CSV file can hold: a file's name need not be UTF-8."""
+    object.__setattr__(told, "source", utf8(told.source).decode())
 
 
 @dataclass(frozen=True)
