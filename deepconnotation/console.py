@@ -212,5 +212,8 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # the name that somebody knows
+        raise
     finally:
         partial.unlink(missing_ok=True)
