@@ -25,8 +25,9 @@ def fit_temperature(log_p: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return float64 (n, classes): probabilities to the power of 1 / temperature, summing to 1."""
+def at_temperature(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Return float64 (n, classes): probabilities to the power of 1 / temperature, summing to 1;
+    temperature is one for all, or float (n, 1)."""
     log_p = np.log(np.maximum(np.asarray(probabilities, np.float64), 1e-30))
     return np.exp(log_softmax(log_p / temperature, axis=1))
 
@@ -80,24 +81,26 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> list[tuple[float, 
     ]  # fmt: skip
 
 
-def figures(labels: np.ndarray, probabilities: np.ndarray, temperature: float) -> dict:
+def figures(
+    labels: np.ndarray, probabilities: np.ndarray, temperature: float | np.ndarray
+) -> dict:  # fmt: skip
     """Return how far probabilities can be believed.
 
     Args:
         labels: int (n,).
         probabilities: float (n, classes), at the temperature.
-        temperature: that they have been divided by.
+        temperature: that they have been divided by; float (n, 1) where several nets answered.
 
     Returns:
-        "temperature"; "ece" and "ece_before", without the temperature; "brier", the mean squared
-        distance to the labels, 0 to 2; "log_loss" in nats; "reliability".
+        "temperature", of several their mean; "ece" and "ece_before", without the temperature;
+        "brier", the mean squared distance to the labels, 0 to 2; "log_loss" in nats; "reliability".
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     true = probabilities[np.arange(len(labels)), labels]
     before = at_temperature(probabilities, 1 / temperature).max(axis=1)
     one_hot = np.eye(probabilities.shape[1])[labels]
     return {
-        "temperature": temperature,
+        "temperature": float(np.mean(temperature)),
         "ece": ece(confidence, right),
         "ece_before": ece(before, right),
         "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
@@ -106,8 +109,11 @@ def figures(labels: np.ndarray, probabilities: np.ndarray, temperature: float) -
     }
 
 
-def set_figures(labels: np.ndarray, probabilities: np.ndarray, cut: float) -> dict[str, float]:
-    """Return "asked" and reached "coverage" of prediction sets, and their mean "size"."""
+def set_figures(
+    labels: np.ndarray, probabilities: np.ndarray, cut: float | np.ndarray
+) -> dict[str, float]:  # fmt: skip
+    """Return "asked" and reached "coverage" of prediction sets, and their mean "size"; the cut is
+    one for all, or float (n, 1)."""
     sets = probabilities >= cut
     return {
         "asked": COVERAGE,

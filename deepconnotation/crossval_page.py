@@ -1,11 +1,13 @@
 """The figures of a cross-validation, of all folds' answers together, and their page."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from deepconnotation import card, evaluate, predictions, report, run
+from deepconnotation import affect, card, evaluate, predictions, report, run
 from deepconnotation.backend import device_name
 from deepconnotation.compare import mean_and_spread
 from deepconnotation.console import write_atomic
@@ -13,6 +15,27 @@ from deepconnotation.data import manifest
 from deepconnotation.emotions import numbered
 from deepconnotation.metrics import SCALARS, with_interval
 from deepconnotation.page import escape, page, section, table
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the folds' nets said of all pictures, by their ids.
+
+    Attributes:
+        table: rows of the data set's manifest, their labels merged where the nets' classes are.
+        labels: int (n,), the same as numbers of the classes.
+        probabilities: float (n, classes), at each net's temperature.
+        told: float (n, 2), valence and arousal; (n, 0) where the nets tell none.
+        temperature: float (n, 1), of the net that answered.
+        cut: float (n, 1), from which on a class belongs to its prediction sets.
+    """
+
+    table: pd.DataFrame
+    labels: np.ndarray
+    probabilities: np.ndarray
+    told: np.ndarray
+    temperature: np.ndarray
+    cut: np.ndarray
 
 
 def write(found: run.Run, dataset: Path) -> dict:
@@ -29,44 +52,65 @@ def write(found: run.Run, dataset: Path) -> dict:
         What metrics.json holds: as for a run, and "folds", for each its number of pictures and
         `metrics.SCALARS`.
     """
-    folders = [found.path / f"fold-{fold}" for fold in range(1, found.config["folds"] + 1)]
-    classes = found.classes
-    shown, answers = ["id", "source", "group", "label"], [f"p_{name}" for name in classes]
-    hint = "give the same command of crossval again"
-    answered = pd.concat(
-        [predictions.read(folder / "predictions.csv", [*shown, *answers], hint)
-         for folder in folders]
-    ).sort_values("id", ignore_index=True)  # fmt: skip
-    probabilities = answered[answers].astype(float).to_numpy()
-    counts = found.config["data"]["counts"]["train"]
-    folds = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
-    summary = evaluate.summarise(
-        numbered(answered["label"], classes), probabilities, classes,
-        classes.index(max(counts, key=counts.get)), answered["group"].tolist(),
-        split="all folds", data=str(dataset), fingerprint=found.config["data"]["fingerprint"],
-        command=found.config["command"], drawn=found.config["data"]["drawn"], left_out={},
-        folds=[{"pictures": each["images"], **{name: each[name] for name in SCALARS}}
-               for each in folds],
-    )  # fmt: skip
-    told = predictions.prediction_table(answered[shown], probabilities, classes)
+    runs = [run.load(found.path / f"fold-{fold}") for fold in range(1, found.config["folds"] + 1)]
+    all_ = _answers(found, runs, dataset)
+    summary = _summary(found, runs, all_, dataset)
+    told = all_.table[["id", "source", "group", "label"]]
+    told = predictions.prediction_table(told, all_.probabilities, found.classes)
+    told[list(found.axes)] = all_.told
     write_atomic(found.path / "predictions.csv", told.to_csv(index=False))
     write_atomic(found.path / "metrics.json", json.dumps(summary, indent=2) + "\n")
-    seconds = sum(run.load(folder).config.get("train_seconds", 0) for folder in folders)
-    found = found.update(train_seconds=seconds)
-    write_atomic(found.path / "report.html", _page(found, summary, dataset))
+    found = found.update(train_seconds=sum(each.config.get("train_seconds", 0) for each in runs))
+    write_atomic(found.path / "report.html", _page(found, summary, all_, dataset))
     print(evaluate.as_text(summary))
     for name in SCALARS:
-        print(f"{name.replace('_', ' ')}, mean ± s.d. of {len(folds)} folds: "
+        print(f"{name.replace('_', ' ')}, mean ± s.d. of {len(runs)} folds: "
               f"{_spread(summary, name)}")  # fmt: skip
     print(f"report: {found.path / 'report.html'}")
     return summary
+
+
+def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
+    hint = "give the same command of crossval again"
+    columns = [*(f"p_{name}" for name in found.classes), *found.axes]
+    parts = []
+    for each in runs:
+        part = predictions.read(each.path / "predictions.csv", ["id", "label", *columns], hint)
+        parts.append(part.assign(temperature=each.temperature, cut=each.config["conformal_cut"]))
+    said = pd.concat(parts).sort_values("id", ignore_index=True)
+    table = manifest.read(dataset).sort_values("id", ignore_index=True)
+    values = said[columns].astype(float).to_numpy()
+    classes = len(found.classes)
+    return Answers(
+        table.assign(label=said["label"]), np.array(numbered(said["label"], found.classes)),
+        values[:, :classes], values[:, classes:],
+        said[["temperature"]].to_numpy(), said[["cut"]].to_numpy(),
+    )  # fmt: skip
+
+
+def _summary(found: run.Run, runs: list[run.Run], all_: Answers, dataset: Path) -> dict:
+    data, classes, groups = found.config["data"], found.classes, all_.table["group"].tolist()
+    folds = [json.loads((each.path / "metrics.json").read_text("utf-8")) for each in runs]
+    counts = data["counts"]["train"]
+    summary = evaluate.summarise(
+        all_.labels, all_.probabilities, classes, classes.index(max(counts, key=counts.get)),
+        groups, split="all folds", data=str(dataset), fingerprint=data["fingerprint"],
+        command=found.config["command"], drawn=data["drawn"], left_out={},
+        folds=[{"pictures": each["images"], **{name: each[name] for name in SCALARS}}
+               for each in folds],
+    )  # fmt: skip
+    if all_.told.size:
+        summary["affect"] = affect.summarise(affect.values(all_.table), all_.told, groups)
+    return summary | evaluate.of_distributions(
+        all_.table, all_.labels, all_.probabilities, classes, all_.temperature, all_.cut
+    )
 
 
 def _spread(summary: dict, name: str) -> str:
     return mean_and_spread([fold[name]["value"] for fold in summary["folds"]])
 
 
-def _page(found: run.Run, summary: dict, dataset: Path) -> str:
+def _page(found: run.Run, summary: dict, all_: Answers, dataset: Path) -> str:
     config = found.config
     f = summary["accuracy"]
     headline = (
@@ -95,6 +139,9 @@ def _page(found: run.Run, summary: dict, dataset: Path) -> str:
         section("Folds", _folds(summary)),
         section("Per class", report.per_class(summary)),
         section("Confusion matrix", report.confusion(summary, found.classes)),
+        section("Calibration", report.calibration(summary, all_.probabilities, all_.labels)),
+        *([section("Valence and arousal", report.circumplex(summary, all_.table, all_.told))]
+          if all_.told.size else []),
         section("Data", table([], facts, text=True)),
         section("How to repeat it",
                 f"<pre>{escape(config['command'])}</pre>{table([], repeat, text=True)}"),
@@ -103,8 +150,9 @@ def _page(found: run.Run, summary: dict, dataset: Path) -> str:
 
 def _folds(summary: dict) -> str:
     words = ("<p>Each fold's pictures were answered by a net that learned from the others and was "
-             "chosen by the next fold; its own report shows curves, calibration and examples. The "
-             "spread holds both the nets' and the pictures' chance.</p>")  # fmt: skip
+             "chosen by the next fold; its own report shows curves, groups and examples. "
+             "Temperature and prediction sets are each net's own. The spread holds both the nets' "
+             "and the pictures' chance.</p>")  # fmt: skip
     header = ["fold", "pictures", *(name.replace("_", " ") for name in SCALARS), ""]
     rows = [
         [number, fold["pictures"], *(with_interval(fold[name]) for name in SCALARS),

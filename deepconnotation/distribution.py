@@ -78,3 +78,12 @@ def figures(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
         "intersection": np.minimum(d, p).sum(axis=1),
     }
     return {name: float(values.mean()) for name, values in each.items()}
+
+
+def of_answers(
+    table: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]
+) -> dict[str, float]:  # fmt: skip
+    """Return `figures` of the pictures whose shares a manifest tells; {} where it tells none."""
+    told = shares(table, classes)
+    known = np.isfinite(told).all(axis=1)
+    return figures(told[known], probabilities[known]) if known.any() else {}

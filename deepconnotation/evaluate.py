@@ -191,7 +191,9 @@ def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> di
         there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
         summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
     else:
-        summary |= _of_distributions(found, part, classes, probabilities)
+        cut = found.config.get("conformal_cut") if classes == found.classes else None
+        summary |= of_distributions(part.table, part.labels, probabilities, classes,
+                                    found.temperature, cut)  # fmt: skip
     predicted = probabilities.argmax(axis=1)
     summary["slices"] = slices.summarise(part, predicted, classes, by or slices.by_default(part))
     return summary
@@ -278,23 +280,28 @@ def _shared(classes: Sequence[str], theirs: Sequence[str], dataset: Path) -> lis
     return found
 
 
-def _of_distributions(
-    found: run.Run, part: "Split", classes: list[str], probabilities: "np.ndarray"
-) -> dict:
-    """Return figures that only probabilities which sum to 1 have, for metrics.json."""
-    import numpy as np
+def of_distributions(
+    table: "pd.DataFrame", labels: "np.ndarray", probabilities: "np.ndarray",
+    classes: Sequence[str], temperature: "float | np.ndarray", cut: "float | np.ndarray | None",
+) -> dict:  # fmt: skip
+    """Return figures that only probabilities which sum to 1 have, for metrics.json.
 
+    Args:
+        table: of a manifest, whose pictures these are.
+        labels: int (n,).
+        probabilities: float (n, classes), at the temperature.
+        classes: their names.
+        temperature: one for all, or float (n, 1) where several nets answered.
+        cut: from which on a class belongs to the prediction set, likewise; None where there is
+            none.
+    """
     from deepconnotation import calibration, distribution
 
-    labels = part.labels
-    figures = {"calibration": calibration.figures(labels, probabilities, found.temperature)}
-    if "conformal_cut" in found.config and classes == found.classes:
-        cut = found.config["conformal_cut"]
+    figures = {"calibration": calibration.figures(labels, probabilities, temperature)}
+    if cut is not None:
         figures["sets"] = calibration.set_figures(labels, probabilities, cut)
-    shares = distribution.shares(part.table, classes)
-    known = np.isfinite(shares).all(axis=1)
-    if known.any():
-        figures["distribution"] = distribution.figures(shares[known], probabilities[known])
+    if shares := distribution.of_answers(table, probabilities, classes):
+        figures["distribution"] = shares
     return figures
 
 

@@ -14,7 +14,6 @@ from deepconnotation.console import write_atomic
 from deepconnotation.data import audit_page
 from deepconnotation.data.audit import Findings
 from deepconnotation.data.manifest import DatasetInfo
-from deepconnotation.data.pipeline import Split
 from deepconnotation.data.prepare import rejection_counts
 from deepconnotation.distribution import FIGURES
 from deepconnotation.evaluate import Evaluated, reasons
@@ -52,9 +51,9 @@ def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path
         section("Figures", figures(summary)),
         section("Per class", per_class(summary)),
         section("Confusion matrix", confusion(summary, asked.classes)),
-        *([section("Calibration", _calibration(summary, probabilities, asked.part.labels))]
+        *([section("Calibration", calibration(summary, probabilities, asked.part.labels))]
           if "calibration" in summary else []),
-        *([section("Valence and arousal", _circumplex(summary, asked.part, told))]
+        *([section("Valence and arousal", circumplex(summary, asked.part.table, told))]
           if told.size else []),
         section("Groups", _groups(summary)),
         section("Training", _curves(found)),
@@ -167,7 +166,8 @@ def confusion(summary: dict, classes: list[str]) -> str:
     return f'{words}<div class="confusion">{image}</div>'
 
 
-def _calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> str:
+def calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> str:
+    """Return how far the probabilities can be believed, in words and figures."""
     f = summary["calibration"]
     words = (f"Of answers given with 70 % confidence, 70 % should be right. The mean gap "
              f"(ECE, 15 bins) is {number(f['ece'])}; without the temperature of "
@@ -197,7 +197,8 @@ def _calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -
     return f"<p>{escape(words)}</p>" + figure_image(figure, alt)
 
 
-def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:
+def circumplex(summary: dict, rated: pd.DataFrame, told: np.ndarray) -> str:
+    """Return the figures of valence and arousal, and where the pictures of a manifest stand."""
     rows = [
         [name, *(with_interval(figures[k]) for k in affect.FIGURES), figures["pictures"]]
         for name, figures in summary["affect"].items() if figures["pictures"]
@@ -207,14 +208,14 @@ def _circumplex(summary: dict, part: Split, told: np.ndarray) -> str:
              "equal signs; 95 % intervals.</p>")  # fmt: skip
     figure = Figure(figsize=(9, 4.6))
     for axes, points, title in zip(
-        figure.subplots(1, 2), (affect.values(part.table), told), ("rated", "predicted"),
+        figure.subplots(1, 2), (affect.values(rated), told), ("rated", "predicted"),
         strict=True,
     ):  # fmt: skip
         axes.add_patch(Circle((0, 0), 1, fill=False, color=GREY, linewidth=0.8))
         axes.axhline(0, color=GREY, linewidth=0.5)
         axes.axvline(0, color=GREY, linewidth=0.5)
-        for index, name in enumerate(dict.fromkeys(part.table["label"])):
-            own = points[(part.table["label"] == name).to_numpy()]
+        for index, name in enumerate(dict.fromkeys(rated["label"])):
+            own = points[(rated["label"] == name).to_numpy()]
             axes.scatter(*own.T, s=9, alpha=0.7, color=f"C{index % 10}", label=name)
         axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", title=title,
                  xlabel="valence", ylabel="arousal")  # fmt: skip

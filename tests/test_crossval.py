@@ -91,6 +91,12 @@ def test_figures_are_those_of_all_answers_together(made, data):
     page = (made / "report.html").read_text()
     assert f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" in page
     assert "drawn by the program" in page and "the one of 3 nets" in page
+    sizes = [f["images"] for f in folds]
+    for name, key in (("calibration", "brier"), ("sets", "coverage"), ("sets", "size")):
+        mean = sum(f[name][key] * n for f, n in zip(folds, sizes, strict=True)) / sum(sizes)
+        assert figures[name][key] == pytest.approx(mean, abs=1e-5)
+    temperatures = [f["calibration"]["temperature"] for f in folds]
+    assert min(temperatures) <= figures["calibration"]["temperature"] <= max(temperatures)
 
 
 def test_several_are_compared_picture_by_picture(made, tmp_path):

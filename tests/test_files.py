@@ -70,6 +70,6 @@ def test_names_of_another_encoding(toy_run, tmp_path):
     run = shutil.copytree(toy_run.path, tmp_path / os.fsdecode(b"l\xe4ufe"))
     done = command("evaluate", run, "--data", out, "--split", "train")
     assert done.returncode == 0, done.stderr
-    assert r"l\udce4ufe" in next(run.glob("report-*.html")).read_text("utf-8")
+    assert r"l\udce4ufe" in next(run.glob("report-*-train.html")).read_text("utf-8")
     with pytest.raises(UserError, match="rename the folder"):
         fast.LiteRT(run / "model.tflite", 8)

@@ -1,5 +1,6 @@
 """A list of pictures' addresses without labels: somebody's own, to be asked about."""
 
+import sys
 from pathlib import Path
 
 from deepconnotation.console import UserError
@@ -38,6 +39,7 @@ def fetch(path: str | Path, limits: Limits) -> tuple[list[str], dict[str, tuple[
         raise UserError(f"{path}: no row below its header")
     folder = path.with_name(f"{path.stem}-originals")
     outcomes = download(urls, folder, limits, repeated=True)
+    print(f"{folder} keeps what came, for another time", file=sys.stderr)
     files = [str(path_of(folder, url)) for url in urls]
     reasons = (f"{o.reason}: {o.detail}" if o.reason else "" for o in map(outcomes.get, urls))
     return files, dict(zip(files, zip(urls, reasons, strict=True), strict=False))
