@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from deepconnotation.affect import FIGURES
 from deepconnotation.console import write_atomic
 from deepconnotation.emotions import is_own
-from deepconnotation.metrics import SCALARS
+from deepconnotation.metrics import SCALARS, with_interval
 from deepconnotation.page import number
-from deepconnotation.run import Run
+from deepconnotation.run import Run, tells_classes
 from deepconnotation.seen import data_sets
 
 FACES = ("affectnet", "facial_expressions", "fer2013")  # how the label sets of faces begin
@@ -20,6 +21,9 @@ def of_faces(config: dict) -> bool:
 def question(config: dict) -> str:
     """Return what a run answers, as one sentence."""
     classes = ", ".join(config["classes"])
+    if not tells_classes(config):
+        shows = "a face shows" if of_faces(config) else "a picture evokes"
+        return f"How pleasant (valence) and how stirring (arousal) do people find what {shows}?"
     if of_faces(config):
         return f"Which expression do people see in a face: {classes}?"
     if is_own(config["emotion_set"]):
@@ -116,16 +120,8 @@ def text(config: dict, summary: dict) -> str:
         f"On {summary['images']:,} {summary['split']} pictures, {summary['date'][:10]}, 95 % "
         "bootstrap intervals:",
         "",
-        "| | value | interval | always the commonest class |",
-        "|---|---|---|---|",
-        *(f"| {name.replace('_', ' ')} | {f['value']:.3f} | {f['low']:.3f} to {f['high']:.3f} | "
-          f"{f['majority']:.3f} |" for name, f in ((n, summary[n]) for n in SCALARS)),
-        "",
-        "| class | precision | recall | pictures |",
-        "|---|---|---|---|",
-        *(f"| {row['class']} | {number(row['precision'])} | {number(row['recall'])} | "
-          f"{row['images']} |" for row in summary["per_class"]),
-        "",
+        *(_figures(summary) if "accuracy" in summary else []),
+        *_affect(summary),
         *_calibration(summary),
         *_groups(summary),
         "## Limits",
@@ -136,6 +132,33 @@ def text(config: dict, summary: dict) -> str:
         "`report.html`.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _figures(summary: dict) -> list[str]:
+    return [
+        "| | value | interval | always the commonest class |",
+        "|---|---|---|---|",
+        *(f"| {name.replace('_', ' ')} | {f['value']:.3f} | {f['low']:.3f} to {f['high']:.3f} | "
+          f"{f['majority']:.3f} |" for name, f in ((n, summary[n]) for n in SCALARS)),
+        "",
+        "| class | precision | recall | pictures |",
+        "|---|---|---|---|",
+        *(f"| {row['class']} | {number(row['precision'])} | {number(row['recall'])} | "
+          f"{row['images']} |" for row in summary["per_class"]),
+        "",
+    ]  # fmt: skip
+
+
+def _affect(summary: dict) -> list[str]:
+    if "affect" not in summary:
+        return []
+    return [
+        "| -1 to 1 | CCC, 1 is perfect | RMSE | equal signs | pictures |",
+        "|---|---|---|---|---|",
+        *(f"| {name} | {' | '.join(with_interval(f[k]) for k in FIGURES)} | {f['pictures']} |"
+          for name, f in summary["affect"].items() if f["pictures"]),
+        "",
+    ]  # fmt: skip
 
 
 def start(config: dict) -> str:

@@ -74,7 +74,9 @@ def load(folders: list[str], suffix: str = "") -> list[Answered]:
 
 
 def _load(folder: str, suffix: str) -> Answered:
-    config = run.load(folder).config
+    found = run.load(folder)
+    found.need_classes()
+    config = found.config
     path = Path(folder) / f"predictions{suffix}.csv"
     columns = ("id", "group", "label", "predicted")
     table = predictions.read(path, columns, f"give python -m deepconnotation.evaluate {folder}")

@@ -49,30 +49,28 @@ def write(found: run.Run, dataset: Path) -> dict:
         dataset: whose pictures were divided.
 
     Returns:
-        What metrics.json holds: as for a run, and "folds", for each its number of pictures and
-        `metrics.SCALARS`.
+        What metrics.json holds: as for a run, and "folds", for each its number of pictures,
+        `metrics.SCALARS` and the CCC of valence and arousal, as far as the nets tell them.
     """
     runs = [run.load(found.path / f"fold-{fold}") for fold in range(1, found.config["folds"] + 1)]
     all_ = _answers(found, runs, dataset)
     summary = _summary(found, runs, all_, dataset)
-    told = all_.table[["id", "source", "group", "label"]]
-    told = predictions.prediction_table(told, all_.probabilities, found.classes)
-    told[list(found.axes)] = all_.told
-    write_atomic(found.path / "predictions.csv", told.to_csv(index=False))
+    said = evaluate.predictions_of(found, all_.table, all_.probabilities, found.classes, all_.told)
+    write_atomic(found.path / "predictions.csv", said.to_csv(index=False))
     write_atomic(found.path / "metrics.json", json.dumps(summary, indent=2) + "\n")
     found = found.update(train_seconds=sum(each.config.get("train_seconds", 0) for each in runs))
     write_atomic(found.path / "report.html", _page(found, summary, all_, dataset))
     print(evaluate.as_text(summary))
-    for name in SCALARS:
-        print(f"{name.replace('_', ' ')}, mean ± s.d. of {len(runs)} folds: "
-              f"{_spread(summary, name)}")  # fmt: skip
+    for name, words in _spreads(summary).items():
+        print(f"{name.replace('_', ' ')}, mean ± s.d. of {len(runs)} folds: {words}")
     print(f"report: {found.path / 'report.html'}")
     return summary
 
 
 def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
     hint = "give the same command of crossval again"
-    columns = [*(f"p_{name}" for name in found.classes), *found.axes]
+    classes = found.classes if found.tells_classes else []
+    columns = [*(f"p_{name}" for name in classes), *found.axes]
     parts = []
     for each in runs:
         part = predictions.read(each.path / "predictions.csv", ["id", "label", *columns], hint)
@@ -80,10 +78,10 @@ def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
     said = pd.concat(parts).sort_values("id", ignore_index=True)
     table = manifest.read(dataset).sort_values("id", ignore_index=True)
     values = said[columns].astype(float).to_numpy()
-    classes = len(found.classes)
+    told = len(found.axes)
     return Answers(
         table.assign(label=said["label"]), np.array(numbered(said["label"], found.classes)),
-        values[:, :classes], values[:, classes:],
+        values[:, : len(columns) - told], values[:, len(columns) - told :],
         said[["temperature"]].to_numpy(), said[["cut"]].to_numpy(),
     )  # fmt: skip
 
@@ -91,33 +89,41 @@ def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
 def _summary(found: run.Run, runs: list[run.Run], all_: Answers, dataset: Path) -> dict:
     data, classes, groups = found.config["data"], found.classes, all_.table["group"].tolist()
     folds = [json.loads((each.path / "metrics.json").read_text("utf-8")) for each in runs]
-    counts = data["counts"]["train"]
-    summary = evaluate.summarise(
-        all_.labels, all_.probabilities, classes, classes.index(max(counts, key=counts.get)),
-        groups, split="all folds", data=str(dataset), fingerprint=data["fingerprint"],
-        command=found.config["command"], drawn=data["drawn"], left_out={},
-        folds=[{"pictures": each["images"], **{name: each[name] for name in SCALARS}}
-               for each in folds],
-    )  # fmt: skip
+    about = {
+        "split": "all folds", "data": str(dataset), "fingerprint": data["fingerprint"],
+        "command": found.config["command"], "drawn": data["drawn"], "left_out": {},
+        "folds": [{"pictures": each["images"], **_compared(each)} for each in folds],
+    }  # fmt: skip
     if all_.told.size:
-        summary["affect"] = affect.summarise(affect.values(all_.table), all_.told, groups)
-    return summary | evaluate.of_distributions(
+        about["affect"] = affect.summarise(affect.values(all_.table), all_.told, groups)
+    if not found.tells_classes:
+        return {**about, "date": run.now(), "images": len(groups)}
+    counts = data["counts"]["train"]
+    majority = classes.index(max(counts, key=counts.get))
+    return evaluate.summarise(
+        all_.labels, all_.probabilities, classes, majority, groups, **about
+    ) | evaluate.of_distributions(
         all_.table, all_.labels, all_.probabilities, classes, all_.temperature, all_.cut
     )
 
 
-def _spread(summary: dict, name: str) -> str:
-    return mean_and_spread([fold[name]["value"] for fold in summary["folds"]])
+def _compared(figures: dict) -> dict[str, dict]:
+    """Return what of a net's metrics.json its fold is told by, each with an interval."""
+    told = {f"{name} ccc": f["ccc"] for name, f in figures.get("affect", {}).items() if "ccc" in f}
+    return {**{name: figures[name] for name in SCALARS if name in figures}, **told}
+
+
+def _spreads(summary: dict) -> dict[str, str]:
+    """Return mean and spread of each figure that all folds have."""
+    folds = summary["folds"]
+    return {
+        name: mean_and_spread([fold[name]["value"] for fold in folds])
+        for name in folds[0] if name != "pictures" and all(name in fold for fold in folds)
+    }  # fmt: skip
 
 
 def _page(found: run.Run, summary: dict, all_: Answers, dataset: Path) -> str:
     config = found.config
-    f = summary["accuracy"]
-    headline = (
-        f'<p class="headline">Accuracy {with_interval(f)} on {summary["images"]:,} pictures, each '
-        f"answered by the one of {config['folds']} nets that had not learned from it; always "
-        f"answering {escape(summary['majority_class'])} would give {f['majority']:.3f}.</p>"
-    )
     facts = [
         ["name", config["data"]["name"]], ["label set", config["emotion_set"]],
         ["pictures", card.pictures(config)], ["licence", config["data"]["licence"]],
@@ -132,14 +138,12 @@ def _page(found: run.Run, summary: dict, all_: Answers, dataset: Path) -> str:
     title = f"{config['arch']} on {config['data']['name']}, {config['folds']} folds"
     return page(title, [
         f"<p>{escape(card.question(config))}</p>",
-        headline,
+        _headline(summary) if found.tells_classes else report.affect_headline(summary),
         # Its pictures are on the folds' pages; that they are drawn must be said here, too.
         *([report.notices(summary, manifest.read_info(dataset))] if summary["drawn"] else []),
-        section("Figures", report.figures(summary)),
         section("Folds", _folds(summary)),
-        section("Per class", report.per_class(summary)),
-        section("Confusion matrix", report.confusion(summary, found.classes)),
-        section("Calibration", report.calibration(summary, all_.probabilities, all_.labels)),
+        *(report.of_classes(summary, found.classes, all_.probabilities, all_.labels)
+          if found.tells_classes else []),
         *([section("Valence and arousal", report.circumplex(summary, all_.table, all_.told))]
           if all_.told.size else []),
         section("Data", table([], facts, text=True)),
@@ -148,16 +152,26 @@ def _page(found: run.Run, summary: dict, all_: Answers, dataset: Path) -> str:
     ])  # fmt: skip
 
 
+def _headline(summary: dict) -> str:
+    f = summary["accuracy"]
+    return (
+        f'<p class="headline">Accuracy {with_interval(f)} on {summary["images"]:,} pictures, each '
+        f"answered by the one of {len(summary['folds'])} nets that had not learned from it; always "
+        f"answering {escape(summary['majority_class'])} would give {f['majority']:.3f}.</p>"
+    )
+
+
 def _folds(summary: dict) -> str:
     words = ("<p>Each fold's pictures were answered by a net that learned from the others and was "
              "chosen by the next fold; its own report shows curves, groups and examples. "
              "Temperature and prediction sets are each net's own. The spread holds both the nets' "
              "and the pictures' chance.</p>")  # fmt: skip
-    header = ["fold", "pictures", *(name.replace("_", " ") for name in SCALARS), ""]
+    spreads = _spreads(summary)
+    header = ["fold", "pictures", *(name.replace("_", " ") for name in spreads), ""]
     rows = [
-        [number, fold["pictures"], *(with_interval(fold[name]) for name in SCALARS),
+        [number, fold["pictures"], *(with_interval(fold[name]) for name in spreads),
          f"fold-{number}/report.html"]
         for number, fold in enumerate(summary["folds"], 1)
     ]  # fmt: skip
-    rows.append(["mean ± s.d.", "", *(_spread(summary, name) for name in SCALARS), ""])
+    rows.append(["mean ± s.d.", "", *spreads.values(), ""])
     return words + table(header, rows)

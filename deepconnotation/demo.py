@@ -37,6 +37,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     found = run.load(args.run)
+    found.need_classes()
     with tempfile.TemporaryDirectory(prefix="deepconnotation-demo-") as uploads:
         # Gradio reads these when it is imported: no usage figures, no hub, no upload left behind.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1",

@@ -68,7 +68,9 @@ def ensemble(members: list[run.Run], folder: Path, as_soup: bool = False) -> run
     else:
         model = average([m.model for m in members], [m.temperature for m in members])
         told = "mean" if all(member.axes for member in members) else "none"
-        arch, settings = "ensemble", {"test_flip": test_flip, "affect": told}
+        share = first["settings"].get("affect_share", 0)
+        arch = "ensemble"
+        settings = {"test_flip": test_flip, "affect": told, "affect_share": share}
     made = run.create(folder, {
         **{name: first[name] for name in SAME if name in first},
         "input_shape": first["input_shape"],
@@ -125,6 +127,9 @@ def check(members: list[run.Run]) -> None:
         if member.multi_label:
             raise UserError(f"{member.path} tells several labels a picture; there are no ensembles "
                             "of such runs")  # fmt: skip
+        if member.tells_classes != first.tells_classes:
+            raise UserError(f"of {first.path} and {member.path} one learned classes, and the other "
+                            "valence and arousal alone")  # fmt: skip
         for name in SAME:
             if member.config.get(name) != first.config.get(name):
                 raise UserError(f"{member.path} has another {name.replace('_', ' ')} than "

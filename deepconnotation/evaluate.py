@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from deepconnotation import emotions, run
 from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
-from deepconnotation.predictions import prediction_table
+from deepconnotation.predictions import prediction_table, spreadsheet_safe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,6 +149,8 @@ def evaluate(
 
     if found.multi_label and (what.merges or what.shared):
         raise UserError("--merge and --shared: probabilities of several labels cannot be added")
+    if what.merges or what.shared or by:
+        found.need_classes()
     fingerprint, info = manifest.fingerprint(dataset), manifest.read_info(dataset)
     own = fingerprint == found.config["data"]["fingerprint"]
     part, classes, left_out = _load(found, info, dataset, what, own)
@@ -164,7 +166,8 @@ def evaluate(
     )  # fmt: skip
     words = [*([] if own else [dataset.name]), *what.words]
     write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
-    predictions = _predictions(asked).to_csv(index=False)
+    table = asked.part.table.assign(label=[classes[i] for i in part.labels])
+    predictions = predictions_of(found, table, probabilities, classes, told).to_csv(index=False)
     write_atomic(found.path / f"predictions{_suffix(words)}.csv", predictions)
     # Only here: what does not fit is refused before Matplotlib is loaded.
     from deepconnotation import report, slices
@@ -178,15 +181,19 @@ def evaluate(
 
 
 def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> dict:
-    """Return what metrics.json holds."""
+    """Return what metrics.json holds; of valence and arousal alone where the run learned them
+    alone."""
     from deepconnotation import affect, multilabel, slices
 
     part, classes, probabilities = asked.part, asked.classes, asked.probabilities
     groups = part.table["group"].tolist()
-    summary = summarise(part.labels, probabilities, classes, _majority(found, classes), groups,
-                        drawn=found.config["data"]["drawn"] or asked.info.drawn, **about)
+    about["drawn"] = found.config["data"]["drawn"] or asked.info.drawn
     if asked.told.size:
-        summary["affect"] = affect.summarise(affect.values(part.table), asked.told, groups)
+        about["affect"] = affect.summarise(affect.values(part.table), asked.told, groups)
+    if not found.tells_classes:
+        return {**about, "date": run.now(), "images": len(groups)}
+    summary = summarise(part.labels, probabilities, classes, _majority(found, classes), groups,
+                        **about)  # fmt: skip
     if found.multi_label:
         there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
         summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
@@ -199,15 +206,25 @@ def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> di
     return summary
 
 
-def _predictions(asked: Evaluated) -> "pd.DataFrame":
-    """Return what predictions.csv holds."""
-    from deepconnotation import affect
+def predictions_of(
+    found: run.Run, table: "pd.DataFrame", probabilities: "np.ndarray", classes: Sequence[str],
+    told: "np.ndarray",
+) -> "pd.DataFrame":  # fmt: skip
+    """Return what predictions.csv holds.
 
-    table = asked.part.table[["id", "source", "group", "label"]]
-    table = table.assign(label=[asked.classes[i] for i in asked.part.labels])
-    table = prediction_table(table, asked.probabilities, asked.classes)
-    if asked.told.size:
-        table[list(affect.NAMES)] = asked.told.round(6)
+    Args:
+        found: the run; of one that learned no classes there are valence and arousal alone.
+        table: of a manifest, with labels of the classes.
+        probabilities: float (n, classes).
+        classes: their names.
+        told: float (n, 2), valence and arousal; (n, 0) where the run tells none.
+    """
+    table = table[["id", "source", "group", "label"]]
+    if found.tells_classes:
+        table = prediction_table(table, probabilities, classes)
+    else:
+        table = table.map(spreadsheet_safe)
+    table[list(found.axes)] = told.round(6)
     return table
 
 
@@ -379,15 +396,25 @@ def summarise(
 
 def as_text(summary: dict) -> str:
     """Return the figures as an aligned table."""
-    from deepconnotation import affect, distribution, metrics, multilabel
+    from deepconnotation import affect
 
-    lines = [f"{summary['split']}: {summary['images']} pictures, majority class "
-             f"{summary['majority_class']}"]  # fmt: skip
+    told = "accuracy" in summary  # else of valence and arousal alone
+    majority = f", majority class {summary['majority_class']}" if told else ""
+    lines = [f"{summary['split']}: {summary['images']} pictures{majority}"]
     if summary.get("left_out"):
         lines.append(f"left out: {reasons(summary['left_out'])}")
     if summary["drawn"]:
         lines.append("drawn pictures: not an emotion result")
-    lines.append(f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}")
+    lines += _figures(summary) if told else []
+    if "affect" in summary:
+        lines.append(affect.as_text(summary["affect"]))
+    return "\n".join(lines + (_per_class(summary) if told else []))
+
+
+def _figures(summary: dict) -> list[str]:
+    from deepconnotation import distribution, metrics, multilabel
+
+    lines = [f"{'':20}{'value':>7}   {'95 % interval':15}{'majority':>9}"]
     for name in metrics.SCALARS:
         f = summary[name]
         interval = f"{f['low']:.3f} - {f['high']:.3f}"
@@ -408,16 +435,18 @@ def as_text(summary: dict) -> str:
                   for name, words in multilabel.FIGURES.items()]  # fmt: skip
     for name, value in summary.get("distribution", {}).items():
         lines.append(f"{distribution.FIGURES[name]:20}{value:7.3f}")
-    if "affect" in summary:
-        lines.append(affect.as_text(summary["affect"]))
-    lines.append(f"{'class':20}{'precision':>10}{'recall':>10}{'F1':>10}{'pictures':>10}")
+    return lines
+
+
+def _per_class(summary: dict) -> list[str]:
+    lines = [f"{'class':20}{'precision':>10}{'recall':>10}{'F1':>10}{'pictures':>10}"]
     for row in summary["per_class"]:
         cells = "".join(f"{'-' if row[k] is None else f'{row[k]:.3f}':>10}"
                         for k in ("precision", "recall", "f1"))  # fmt: skip
         lines.append(f"{row['class']:20}{cells}{row['images']:10}")
     if summary["absent_classes"]:
         lines.append(f"not in this split: {', '.join(summary['absent_classes'])}")
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     found = run.load(args.run)
+    found.need_classes()
     if args.label and args.label not in found.classes:
         raise UserError(f"--label {args.label}: the run tells {', '.join(found.classes)}")
     if args.faces and not args.inputs:

@@ -70,6 +70,8 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
     """
     from deepconnotation import export_forms
 
+    if form not in ("keras", "small"):  # the others tell nothing else
+        found.need_classes()
     run.spare(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -107,14 +109,15 @@ def put_inside(path: Path, text: str) -> None:
 
 
 def parity(found: run.Run, answer: Probabilities) -> str:
-    """Return in words how an export differs from the run on its own pictures; "" without them."""
+    """Return in words how an export differs from the run on its own pictures; "" without them, or
+    without classes."""
     import numpy as np
 
     from deepconnotation.data import manifest, pipeline
     from deepconnotation.evaluate import predict_split
 
     data = found.config["data"]
-    if not manifest.exists(data["path"]):
+    if not (manifest.exists(data["path"]) and found.tells_classes):
         return ""
     split = next(s for s in ("test", "dev", "train") if s in data["counts"])
     part = pipeline.load(data["path"], split, found.classes)

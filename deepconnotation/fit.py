@@ -424,9 +424,12 @@ class Trainer:
         loss, right, n, seconds = p.sums
         seconds += time.monotonic() - started
         rate = float(self.optimizer.learning_rate.value.numpy())  # of all devices, where several
+        figures = {"accuracy": right / n, **values}
+        if not self.run.tells_classes:  # the rest is of a layer that learns nothing
+            figures = {name: value for name, value in values.items() if name == "val_ccc"}
         p.history.append({
             "epoch": p.epoch + 1, "learning_rate": rate,
-            "loss": loss / n, "accuracy": right / n, **values, "seconds": round(seconds, 2),
+            "loss": loss / n, **figures, "seconds": round(seconds, 2),
         })  # fmt: skip
         if self.learned:
             names = (f"weight_{name}" for name in self.run.classes)

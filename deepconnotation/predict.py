@@ -129,8 +129,8 @@ def predict(
     Yields:
         A row a path, in order, or a row a face: "file"; "box" of a face, a list of left, top, right
         and bottom, pixels; "status", which is "ok", "rejected" or "skipped"; then
-        "label", "confidence", "probabilities" (a list in the order of the classes) and, where the
-        run tells them, "set" (the true class is in nine of ten), "labels" (those above their
+        what the run tells of "label", "confidence", "probabilities" (a list in the order of the
+        classes), "set" (the true class is in nine of ten), "labels" (those above their
         thresholds), "valence" and "arousal"; or "reason".
     """
     answer = answer or answering(found)
@@ -157,9 +157,10 @@ def _rows(found: run.Run, answer: "Answers", paths: list[Path], faces: bool) -> 
         for name, cut in found.cuts.items():
             pairs = zip(found.classes, p >= np.array(cut), strict=True)
             row[name] = [c for c, there in pairs if there]
-        row.update(label=found.classes[best], confidence=float(p[best]),
-                   probabilities=[float(v) for v in p],
-                   **{n: float(v) for n, v in zip(found.axes, va, strict=True)})  # fmt: skip
+        if found.tells_classes:
+            row.update(label=found.classes[best], confidence=float(p[best]),
+                       probabilities=[float(v) for v in p])  # fmt: skip
+        row.update({n: float(v) for n, v in zip(found.axes, va, strict=True)})
     return rows
 
 
@@ -215,14 +216,15 @@ def read(path: Path, size: tuple[int, int], faces: bool = False) -> list[dict]:
 
 
 def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
-    classes = found.classes
+    classes = found.classes if found.tells_classes else []
     if args.json:
         return lambda row: print(json.dumps(_named(row, classes)), flush=True)
     if args.csv:
         from deepconnotation.predictions import spreadsheet_safe
 
-        fields = ["file", *["box"] * args.faces, "status", "label", "confidence",
-                  *(f"p_{c}" for c in classes), *found.cuts, *found.axes, "reason"]  # fmt: skip
+        answer = ["label", "confidence", *(f"p_{c}" for c in classes)] if classes else []
+        fields = ["file", *["box"] * args.faces, "status", *answer, *found.cuts, *found.axes,
+                  "reason"]  # fmt: skip
         out = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
         out.writeheader()
 
@@ -255,9 +257,10 @@ def label_of(row: dict) -> str:
 def _line(row: dict, axes: tuple[str, ...]) -> str:
     file = printable(row["file"])
     if row["status"] == "ok":
-        told = "".join(f"  {name} {row[name]:+.2f}" for name in axes)
+        label = [f"{label_of(row):14}{row['confidence']:6.3f}"] if "confidence" in row else []
+        told = "  ".join([*label, *(f"{name} {row[name]:+.2f}" for name in axes)])
         face = f" {row['box']}" if "box" in row else ""
-        return f"{label_of(row):14}{row['confidence']:6.3f}{told}  {file}{face}"
+        return f"{told}  {file}{face}"
     return f"{row['status']:20}  {file}: {row['reason']}"
 
 

@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
     from deepconnotation.data import prepare
 
     runs = [run.load(folder) for folder in args.runs]
+    for each in runs:
+        each.need_classes()
     label(runs, Path(args.data), Path(args.more), Path(args.out))
     print(prepare.summary(args.out))
     print("learn the answers with: train --distributions")

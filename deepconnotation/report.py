@@ -42,23 +42,19 @@ def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path
     """
     config = found.config
     title = f"{config['arch']} on {config['data']['name']}"
-    told, probabilities = asked.told, asked.probabilities
     parts = [
         f"<p>{escape(card.question(config))}</p>",
-        _headline(summary),
+        _headline(summary) if found.tells_classes else affect_headline(summary),
         notices(summary, asked.info),
         *([section("Evaluated pictures", _evaluated(summary, asked))] if suffix else []),
-        section("Figures", figures(summary)),
-        section("Per class", per_class(summary)),
-        section("Confusion matrix", confusion(summary, asked.classes)),
-        *([section("Calibration", calibration(summary, probabilities, asked.part.labels))]
-          if "calibration" in summary else []),
-        *([section("Valence and arousal", circumplex(summary, asked.part.table, told))]
-          if told.size else []),
-        section("Groups", _groups(summary)),
+        *(of_classes(summary, asked.classes, asked.probabilities, asked.part.labels)
+          if found.tells_classes else []),
+        *([section("Valence and arousal", circumplex(summary, asked.part.table, asked.told))]
+          if asked.told.size else []),
+        *([section("Groups", _groups(summary))] if found.tells_classes else []),
         section("Training", _curves(found)),
         section("Model", _model(found)),
-        section("Examples", _examples(found, asked)),
+        *([section("Examples", _examples(found, asked))] if found.tells_classes else []),
         section("Data it was trained on" if suffix else "Data", _data(config, found.classes)),
         section("Audit of the evaluated data" if suffix else "Audit of the data",
                 _audit(asked.dataset)),
@@ -80,6 +76,29 @@ def _headline(summary: dict) -> str:
         f"{f['high']:.3f}) on {summary['images']:,} {escape(summary['split'])} pictures; always "
         f"answering {escape(summary['majority_class'])} would give {f['majority']:.3f}.</p>"
     )
+
+
+def affect_headline(summary: dict) -> str:
+    """Return the figures of a run that tells valence and arousal alone, as a sentence."""
+    words = ", ".join(f"{name} {with_interval(f['ccc'])}"
+                      for name, f in summary["affect"].items() if f["pictures"])  # fmt: skip
+    return (f'<p class="headline">Concordance (CCC) on {summary["images"]:,} '
+            f"{escape(summary['split'])} pictures: {words}; the best constant answer has 0.</p>"
+            )  # fmt: skip
+
+
+def of_classes(
+    summary: dict, classes: list[str], probabilities: np.ndarray, labels: np.ndarray
+) -> list[str]:
+    """Return the sections about classes: figures, each class, confusion matrix, calibration."""
+    parts = [
+        section("Figures", _figures(summary)),
+        section("Per class", _per_class(summary)),
+        section("Confusion matrix", _confusion(summary, classes)),
+    ]
+    if "calibration" in summary:
+        parts.append(section("Calibration", _calibration(summary, probabilities, labels)))
+    return parts
 
 
 def notices(summary: dict, info: DatasetInfo) -> str:
@@ -106,7 +125,7 @@ def _evaluated(summary: dict, asked: Evaluated) -> str:
     return table(["split", *asked.classes, "all"], [row]) + table([], facts, text=True)
 
 
-def figures(summary: dict) -> str:
+def _figures(summary: dict) -> str:
     """Return the table of the figures of all pictures, as `evaluate.summarise` makes them."""
     rows = []
     for name in SCALARS:
@@ -137,14 +156,14 @@ def _geometry(summary: dict) -> str:
     return f"<p>{escape(' '.join(words))}</p>" if words else ""
 
 
-def per_class(summary: dict) -> str:
+def _per_class(summary: dict) -> str:
     """Return the table of the figures a class."""
     rows = [[r["class"], *(number(r[k]) for k in ("precision", "recall", "f1")), r["images"]]
             for r in summary["per_class"]]  # fmt: skip
     return table(["class", "precision", "recall", "F1", "pictures"], rows)
 
 
-def confusion(summary: dict, classes: list[str]) -> str:
+def _confusion(summary: dict, classes: list[str]) -> str:
     """Return the figure of the confusion matrix."""
     counts = np.array(summary["confusion_matrix"])
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -166,7 +185,7 @@ def confusion(summary: dict, classes: list[str]) -> str:
     return f'{words}<div class="confusion">{image}</div>'
 
 
-def calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> str:
+def _calibration(summary: dict, probabilities: np.ndarray, labels: np.ndarray) -> str:
     """Return how far the probabilities can be believed, in words and figures."""
     f = summary["calibration"]
     words = (f"Of answers given with 70 % confidence, 70 % should be right. The mean gap "
@@ -250,8 +269,10 @@ def _curves(found: Run) -> str:
     history = pd.read_csv(path)
     marker = "o" if len(history) == 1 else ""  # one epoch makes no line
     figure = Figure(figsize=(9, 3.2))
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(history["epoch"], history[name], color=BLUE, marker=marker, label="training")
+    second = "accuracy" if found.tells_classes else "ccc"
+    for axes, name in zip(figure.subplots(1, 2), ("loss", second), strict=True):
+        if name in history:  # the CCC is of dev alone
+            axes.plot(history["epoch"], history[name], color=BLUE, marker=marker, label="training")
         if f"val_{name}" in history:
             axes.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, marker=marker,
                       label="dev")  # fmt: skip
@@ -270,8 +291,9 @@ def _curves(found: Run) -> str:
             axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    last = history.iloc[-1]
-    alt = f"Loss and accuracy by epoch; at the end training accuracy {last['accuracy']:.3f}"
+    alt = f"Loss and {second} by epoch"
+    if found.tells_classes:
+        alt += f"; at the end training accuracy {history['accuracy'].iloc[-1]:.3f}"
     note = ("<p>The training loss includes regularisation and is taken on augmented pictures with "
             "dropout, so it may lie above the dev loss.</p>")  # fmt: skip
     return figure_image(figure, alt) + note
@@ -394,6 +416,6 @@ def _limits(summary: dict) -> str:
         "The figures hold for pictures like those of the data set. Labels are the annotators' "
         "impressions.",
     ]
-    if summary["absent_classes"]:
+    if summary.get("absent_classes"):
         points.append(f"Not in this split: {', '.join(summary['absent_classes'])}.")
     return _list(points)

@@ -73,6 +73,8 @@ class Run:
     def cuts(self) -> dict[str, float | list[float]]:
         """From which probability on, or from which a class, classes are in a prediction's "set" or
         among its "labels", as far as dev has chosen."""
+        if not self.tells_classes:
+            return {}
         named = {"set": "conformal_cut", "labels": "thresholds"}
         return {name: self.config[key] for name, key in named.items() if key in self.config}
 
@@ -81,6 +83,21 @@ class Run:
         """"valence" and "arousal" where the model tells them, else nothing."""
         told = self.config["settings"].get("affect", "none") != "none"
         return ("valence", "arousal") if told else ()
+
+    @property
+    def tells_classes(self) -> bool:
+        """See the function of this name."""
+        return tells_classes(self.config)
+
+    def need_classes(self) -> None:
+        """Stop where there are none.
+
+        Raises:
+            UserError: saying so.
+        """
+        if not self.tells_classes:
+            raise UserError(f"{self.path} learned valence and arousal alone; this needs a run that "
+                            "learned classes")  # fmt: skip
 
     def cuts_faces(self, asked: bool | None) -> bool:
         """Tell whether faces are to be cut out of pictures: as asked, or else as it was done with
@@ -129,6 +146,12 @@ class Run:
         if "folds" in self.config:
             return f"a cross-validation has a net a fold: {self.path / 'fold-1'} and so on"
         return f"resume the run with: python -m deepconnotation.train --resume {self.path}"
+
+
+def tells_classes(config: dict) -> bool:
+    """Tell whether a run has learned classes, and not valence and arousal alone."""
+    settings = config["settings"]
+    return settings.get("affect", "none") == "none" or settings.get("affect_share", 0) < 1
 
 
 def create(path: str | Path, config: dict) -> Run:

@@ -152,6 +152,9 @@ class Settings:
         if self.affect != "none" and (self.mixup or self.cutmix):
             raise UserError("--affect: valence and arousal of mixed pictures are not known; leave "
                             "out --mixup and --cutmix")  # fmt: skip
+        if self.affect != "none" and self.affect_share == 1 and self.monitor != "val_ccc":
+            raise UserError(f"--monitor {self.monitor}: --affect-share 1 learns no classes; give "
+                            "--monitor val_ccc")  # fmt: skip
         if self.affect == "none" and self.monitor == "val_ccc":
             raise UserError("--monitor val_ccc: only with --affect")
         try:

@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not (0 < args.every < math.inf and 0 <= args.smooth < math.inf and long_enough):
         raise UserError("--every and --seconds must be above 0, --smooth not below")
     found = run.load(args.run)
+    found.need_classes()
     if found.multi_label:
         raise UserError(f"{args.run} tells several labels a picture; a video needs one")
     table = Path(args.out) / "emotions.csv"

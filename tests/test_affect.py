@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from io import StringIO
 
 import numpy as np
@@ -234,3 +235,66 @@ def test_what_cannot_work_is_refused(toy_data, rated, tmp_path):
     (bad / "ratings.csv").write_text("file,category,valence,arousal\na.jpg,People,9,2\n")
     with pytest.raises(UserError, match="row 2: valence '9': expected a number from 1 to 7"):
         read("oasis", [bad], Options())
+
+
+@pytest.fixture(scope="module")
+def alone(rated_run, tmp_path_factory):
+    """A run that learned valence and arousal alone: its classes are as they began."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    settings = Settings(epochs=1, batch=32, affect="ccc", affect_share=1, monitor="val_ccc",
+                        precision="float32")  # fmt: skip
+    assert train.start("small_cnn", rated_run.config["data"]["path"], folder, settings) == 0
+    return run.load(folder)
+
+
+def test_classes_that_were_not_learned_are_not_told(alone, rated, tmp_path):
+    figures = json.loads((alone.path / "metrics.json").read_text())
+    assert "accuracy" not in figures and figures["images"] > 0
+    assert set(figures["affect"]["valence"]) == {"pictures", *affect.FIGURES}
+    answers = pd.read_csv(alone.path / "predictions.csv")
+    assert [*answers] == ["id", "source", "group", "label", *affect.NAMES]
+    page = (alone.path / "report.html").read_text()
+    card = (alone.path / "card.md").read_text()
+    valence = f"{figures['affect']['valence']['ccc']['value']:.3f}"
+    for text in (page, card):
+        assert "How pleasant (valence) and how stirring (arousal)" in text
+        assert f"{valence} (" in text and not re.search("ccuracy|recall|always", text)
+    for form in ("--csv", "--json", None):
+        words = [alone.path, rated / "images/1.png", *[form] * bool(form)]
+        said = command("predict", *words).stdout
+        assert "valence" in said and "arousal" in said
+        assert not any(word in said for word in ("animals", "label", "confidence", "p_"))
+
+
+def test_what_needs_classes_is_refused(alone, rated_run, tmp_path):
+    picture, out = tmp_path / "1.png", tmp_path / "out"
+    for words in (
+        ["explain", alone.path, picture], ["demo", alone.path],
+        ["video", alone.path, picture, "--out", out], ["export", alone.path, "--to", "onnx"],
+        ["evaluate", alone.path, "--by", "size"], ["evaluate", alone.path, alone.path],
+        ["pseudo", alone.path, "--data", out, "--more", out, "--out", out],
+    ):  # fmt: skip
+        done = command(*words)
+        assert done.returncode == 2 and "valence and arousal alone" in done.stderr, words
+    with pytest.raises(UserError, match="one learned classes"):
+        ensemble.check([rated_run, alone])
+    with pytest.raises(UserError, match="--monitor val_loss: --affect-share 1 learns no classes"):
+        Settings(affect="l2", affect_share=1).check()
+
+
+def test_a_cross_validation_tells_it_of_all_folds(rated_run, tmp_path):
+    words = "--folds 3 --arch small_cnn --epochs 1 --batch 64 --affect l2 --affect-share 1".split()
+    data, folder = rated_run.config["data"]["path"], tmp_path / "cv"
+    done = command("crossval", *words, "--monitor", "val_ccc", "--precision", "float32",
+                   "--data", data, "--run", folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = pd.read_csv(folder / "predictions.csv")
+    rated = manifest.read(data).set_index("id").loc[answers["id"].astype(str)]
+    figures = json.loads((folder / "metrics.json").read_text())
+    for name in affect.NAMES:
+        true = pd.to_numeric(rated[name], errors="coerce").to_numpy()
+        gap = (answers[name].to_numpy() - true)[np.isfinite(true)]
+        error = figures["affect"][name]["rmse"]["value"]
+        assert error == pytest.approx(np.sqrt((gap**2).mean()), abs=1e-6)
+    assert "valence ccc, mean ± s.d. of 3 folds" in done.stdout
+    assert "Concordance (CCC) on 400 all folds pictures" in (folder / "report.html").read_text()
