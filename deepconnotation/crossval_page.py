@@ -109,7 +109,7 @@ def _summary(found: run.Run, runs: list[run.Run], all_: Answers, dataset: Path) 
 
 def _compared(figures: dict) -> dict[str, dict]:
     """Return what of a net's metrics.json its fold is told by, each with an interval."""
-    told = {f"{name} ccc": f["ccc"] for name, f in figures.get("affect", {}).items() if "ccc" in f}
+    told = {f"{name}_CCC": f["ccc"] for name, f in figures.get("affect", {}).items() if "ccc" in f}
     return {**{name: figures[name] for name in SCALARS if name in figures}, **told}
 
 
@@ -163,8 +163,8 @@ def _headline(summary: dict) -> str:
 
 def _folds(summary: dict) -> str:
     words = ("<p>Each fold's pictures were answered by a net that learned from the others and was "
-             "chosen by the next fold; its own report shows curves, groups and examples. "
-             "Temperature and prediction sets are each net's own. The spread holds both the nets' "
+             "chosen by the next fold; its own report shows its curves and more. What dev chooses, "
+             "temperature and prediction sets, is each net's own. The spread holds both the nets' "
              "and the pictures' chance.</p>")  # fmt: skip
     spreads = _spreads(summary)
     header = ["fold", "pictures", *(name.replace("_", " ") for name in spreads), ""]

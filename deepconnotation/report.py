@@ -82,9 +82,8 @@ def affect_headline(summary: dict) -> str:
     """Return the figures of a run that tells valence and arousal alone, as a sentence."""
     words = ", ".join(f"{name} {with_interval(f['ccc'])}"
                       for name, f in summary["affect"].items() if f["pictures"])  # fmt: skip
-    return (f'<p class="headline">Concordance (CCC) on {summary["images"]:,} '
-            f"{escape(summary['split'])} pictures: {words}; the best constant answer has 0.</p>"
-            )  # fmt: skip
+    return (f'<p class="headline">Concordance (CCC) on {summary["images"]:,} pictures '
+            f"({escape(summary['split'])}): {words}; a constant answer has 0.</p>")  # fmt: skip
 
 
 def of_classes(

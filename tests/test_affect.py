@@ -296,5 +296,5 @@ def test_a_cross_validation_tells_it_of_all_folds(rated_run, tmp_path):
         gap = (answers[name].to_numpy() - true)[np.isfinite(true)]
         error = figures["affect"][name]["rmse"]["value"]
         assert error == pytest.approx(np.sqrt((gap**2).mean()), abs=1e-6)
-    assert "valence ccc, mean ± s.d. of 3 folds" in done.stdout
-    assert "Concordance (CCC) on 400 all folds pictures" in (folder / "report.html").read_text()
+    assert "valence CCC, mean ± s.d. of 3 folds" in done.stdout
+    assert "(CCC) on 400 pictures (all folds): valence" in (folder / "report.html").read_text()
