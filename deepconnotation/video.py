@@ -4,10 +4,11 @@
     python -m deepconnotation.video snapshots/faces /dev/video0 --faces --seconds 60 --out me
 
 Looks at a frame every half second (--every) and writes OUT/emotions.csv, a row a frame with the
-probabilities smoothed over time, and OUT/emotions.png. With --faces it looks at the largest face of
-a frame, which runs that learned from faces want; frames without one are counted and have no row.
-Memory does not grow with the film. Ctrl-C keeps what came; given again, the command goes on where
-it was left, a camera's time too. Needs the extra [video], and [faces] for --faces.
+probabilities, and valence and arousal where the run tells them, smoothed over time, and
+OUT/emotions.png. With --faces it looks at the largest face of a frame, which runs that learned from
+faces want; frames without one are counted and have no row. Memory does not grow with the film.
+Ctrl-C keeps what came; given again, the command goes on where it was left, a camera's time too.
+Needs the extra [video], and [faces] for --faces.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ from deepconnotation.console import (
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+
+    from deepconnotation.fast import Answers
 
 BATCH = 8  # frames answered at once
 POINTS = 2000  # of the plot, at most
@@ -60,7 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
     if not (0 < args.every < math.inf and 0 <= args.smooth < math.inf and long_enough):
         raise UserError("--every and --seconds must be above 0, --smooth not below")
     found = run.load(args.run)
-    found.need_classes()
     if found.multi_label:
         raise UserError(f"{args.run} tells several labels a picture; a video needs one")
     table = Path(args.out) / "emotions.csv"
@@ -81,8 +83,9 @@ def watch(
     Args:
         found: a run with a model.
         video: a file, or a camera's device.
-        table: CSV with time (seconds), label, confidence and p_CLASS, all of them smoothed; beside
-            it are the plot, and in asked.json what was asked.
+        table: CSV with time (seconds) and what the run tells of label, confidence, p_CLASS, valence
+            and arousal, all of them smoothed; beside it are the plot, and in asked.json what was
+            asked.
         every: seconds between frames.
         smooth: time constant of exponential smoothing, seconds; 0 for none.
         seconds: of the video to look at; None for all.
@@ -95,12 +98,14 @@ def watch(
 
     from deepconnotation.predict import answering
 
-    fields = ["time", "label", "confidence", *(f"p_{c}" for c in found.classes)]
+    classes = found.classes if found.tells_classes else []
+    names = [*(f"p_{c}" for c in classes), *found.axes]
+    fields = ["time", *["label", "confidence"] * found.tells_classes, *names]
     answer = answering(found)
     asked = {"run": run.file_sha256(found.path / "model.keras"),
              "video": str(Path(video).resolve()), "--every": every, "--smooth": smooth,
              "--faces": faces or None}  # fmt: skip  # None: as where it was not yet known
-    start, p = _left(table, asked)
+    start, told = _left(table, asked, fields, len(names))
     decay = float(np.exp(-every / smooth)) if smooth else 0.0
     new = start is None
     frames = _frames(video, every, 0.0 if new else start + every, seconds)
@@ -120,25 +125,36 @@ def watch(
             while some:
                 good = [(time, pixels) for time, pixels in some if pixels is not None]
                 faceless += len(some) - len(good)
-                log_p = answer(np.stack([pixels for _, pixels in good]))[0] if good else ()
-                for (time, _), now in zip(good, np.exp(log_p), strict=True):
-                    p = now if p is None else decay * p + (1 - decay) * now
-                    best = int(p.argmax())
-                    writer.writerow([f"{time:.3f}", found.classes[best], f"{p[best]:.6f}",
-                                     *(f"{v:.6f}" for v in p)])  # fmt: skip
+                rows = _told(answer, [pixels for _, pixels in good], len(classes)) if good else ()
+                for (time, _), now in zip(good, rows, strict=True):
+                    told = now if told is None else decay * told + (1 - decay) * now
+                    best = int(told[: len(classes)].argmax()) if classes else 0
+                    label = [classes[best], f"{told[best]:.6f}"] if classes else []
+                    writer.writerow([f"{time:.3f}", *label, *(f"{v:.6f}" for v in told)])
                 file.flush()
                 advance(len(some))
                 some = list(islice(frames, BATCH))
     finally:  # what came is drawn, also when the film turns out to be damaged
-        plot(table, found.classes)
-    if faceless and p is None:
+        plot(table, classes, found.axes)
+    if faceless and told is None:
         raise UserError(f"{video}: no face was found in {faceless} frames")
     if faceless:
         print(f"{faceless} frames have no face that was found")
 
 
-def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:
-    """Return time and probabilities of the last whole row of an earlier command.
+def _told(answer: "Answers", pictures: list["np.ndarray"], classes: int) -> "np.ndarray":
+    """Return float32 (n, classes + axes), the probabilities of pictures, and behind them their
+    valence and arousal, where the run tells them."""
+    import numpy as np
+
+    log_p, told = answer(np.stack(pictures))
+    return np.concatenate([np.exp(log_p)[:, :classes], told], axis=1)
+
+
+def _left(
+    table: Path, asked: dict, fields: list[str], numbers: int
+) -> tuple[float | None, "np.ndarray | None"]:
+    """Return time and the last numbers of the last whole row of an earlier command.
 
     Raises:
         UserError: when it asked something else.
@@ -157,10 +173,12 @@ def _left(table: Path, asked: dict) -> tuple[float | None, "np.ndarray | None"]:
     content = table.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]  # a killed command may have left half a row
     os.truncate(table, len(whole))
-    rows = list(csv.reader(whole.decode("utf-8").splitlines()))[1:]
-    if not rows:
+    rows = list(csv.reader(whole.decode("utf-8").splitlines()))
+    if rows and rows[0] != fields:
+        raise UserError(f"{table} has other columns than this command's; choose another --out")
+    if len(rows) < 2:
         return None, None
-    return float(rows[-1][0]), np.array([float(v) for v in rows[-1][3:]], np.float32)
+    return float(rows[-1][0]), np.array([float(v) for v in rows[-1][-numbers:]], np.float32)
 
 
 def _frames(
@@ -214,20 +232,29 @@ def _pixels(
             yield time, None
 
 
-def plot(table: Path, classes: list[str]) -> None:
-    """Draw a table's probabilities over time into a PNG beside it."""
+def plot(table: Path, classes: Sequence[str], axes: Sequence[str]) -> None:
+    """Draw a table's probabilities, and valence and arousal, over time into a PNG beside it."""
     import pandas as pd
     from matplotlib.figure import Figure
 
     columns = [f"p_{c}" for c in classes]
-    rows = pd.read_csv(table, dtype=dict.fromkeys(["time", *columns], float))  # also without a row
+    numbers = dict.fromkeys(["time", *columns, *axes], float)
+    rows = pd.read_csv(table, dtype=numbers)  # also without a row
     rows = rows.iloc[:: max(len(rows) // POINTS, 1)]
-    figure = Figure(figsize=(10, 4))
-    axes = figure.subplots()
-    axes.stackplot(rows["time"], *(rows[c] for c in columns), labels=classes, alpha=0.85)
-    axes.set(xlabel="seconds", ylabel="probability", ylim=(0, 1))
-    axes.margins(x=0)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    kinds = [*["probability"] * bool(classes), *[" and ".join(axes)] * bool(axes)]
+    figure = Figure(figsize=(10, 4 * len(kinds)))
+    for panel, kind in zip(figure.subplots(len(kinds), squeeze=False)[:, 0], kinds, strict=True):
+        if kind == "probability":
+            panel.stackplot(rows["time"], *(rows[c] for c in columns), labels=classes, alpha=0.85)
+            panel.set(ylim=(0, 1))
+        else:
+            for name in axes:
+                panel.plot(rows["time"], rows[name], label=name)
+            panel.axhline(0, color="#777777", linewidth=0.5)
+            panel.set(ylim=(-1, 1))
+        panel.set(xlabel="seconds", ylabel=kind)
+        panel.margins(x=0)
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(table.with_suffix(".png"), dpi=120, bbox_inches="tight")
 
 

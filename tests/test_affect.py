@@ -270,7 +270,7 @@ def test_what_needs_classes_is_refused(alone, rated_run, tmp_path):
     picture, out = tmp_path / "1.png", tmp_path / "out"
     for words in (
         ["explain", alone.path, picture], ["demo", alone.path],
-        ["video", alone.path, picture, "--out", out], ["export", alone.path, "--to", "onnx"],
+        ["export", alone.path, "--to", "onnx"],
         ["evaluate", alone.path, "--by", "size"], ["evaluate", alone.path, alone.path],
         ["pseudo", alone.path, "--data", out, "--more", out, "--out", out],
     ):  # fmt: skip

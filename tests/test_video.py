@@ -4,9 +4,11 @@ import csv
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tools import command
 
 from deepconnotation import predict, video
@@ -77,6 +79,36 @@ def test_it_goes_on_where_it_was_left(toy_run, short, tmp_path):
     assert times[0] == times[1]
     pair = [probabilities(rows_of(tmp_path / name)) for name in ("whole", "part")]
     assert np.allclose(*pair, atol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_valence_and_arousal_are_followed_too(toy_run, short, tmp_path, monkeypatch, share):
+    settings = {**toy_run.config["settings"], "affect": "ccc", "affect_share": share}
+    found = replace(toy_run, config={**toy_run.config, "settings": settings})
+    log_p, said = np.log(np.full((1, 8), 1 / 8, np.float32)), iter(range(100))
+
+    def answer(images):
+        told = np.array([[next(said) / 16, -0.5] for _ in images], np.float32)
+        return np.repeat(log_p, len(images), axis=0), told
+
+    monkeypatch.setattr(predict, "answering", lambda _: answer)
+    path = tmp_path / "emotions.csv"
+    video.watch(found, str(short), path, 0.5, 1.5, 4.0)
+    video.watch(found, str(short), path, 0.5, 1.5, None)
+    rows = rows_of(tmp_path)
+    classes = ["label", "confidence", *(f"p_{c}" for c in toy_run.classes)]
+    assert [*rows[0]] == ["time", *(classes if share < 1 else []), "valence", "arousal"]
+    expected, decay = [0.0], np.exp(-0.5 / 1.5)
+    for number in range(1, 16):
+        expected.append(decay * expected[-1] + (1 - decay) * number / 16)
+    assert [float(row["valence"]) for row in rows] == pytest.approx(expected, abs=1e-5)
+    assert {row["arousal"] for row in rows} == {"-0.500000"}
+    if share < 1:
+        assert np.allclose(probabilities(rows), 1 / 8)
+    with Image.open(tmp_path / "emotions.png") as image:
+        assert (image.height > 600) == (share < 1)  # a panel for each
+    with pytest.raises(UserError, match="other columns"):
+        video.watch(toy_run, str(short), path, 0.5, 1.5, None)
 
 
 @pytest.mark.parametrize(("clockwise", "matrix"), [
