@@ -70,7 +70,7 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
     """
     from deepconnotation import export_forms
 
-    if form not in ("keras", "small"):  # the others tell nothing else
+    if form not in ("keras", "small"):  # the others' examples begin with the classes
         found.need_classes()
     run.spare(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,8 @@ def info(found: run.Run) -> str:
     config = found.config
     face = ", cut to the face" if of_faces(config) else ""
     return json.dumps({
-        "classes": found.classes, "height": found.size[0], "width": found.size[1],
+        "classes": found.classes, "axes": found.axes,
+        "height": found.size[0], "width": found.size[1],
         "grey": config["data"]["grey"],
         "input": f"RGB, 0 to 255, upright{face}, resized by Lanczos whatever the aspect ratio",
         "data": config["data"]["name"], "licence": config["data"]["licence"],

@@ -9,6 +9,8 @@ def picture(path, size):
 _TELL = '''
 for name, p in sorted(zip(info["classes"], probabilities, strict=True), key=lambda row: -row[1]):
     print(f"{name:14}{p:.3f}")
+for name, value in zip(info["axes"], affect, strict=True):
+    print(f"{name:14}{value:+.3f}")
 '''
 _INSIDE = '''
 with zipfile.ZipFile(model) as file:
@@ -46,7 +48,8 @@ def _litert(file: str) -> str:
         'net.set_tensor(net.get_input_details()[0]["index"], pixels)\n'
         "net.invoke()\n"
         'found = net.get_tensor(net.get_output_details()[0]["index"])[0]\n'
-        'probabilities = np.exp(found[: len(info["classes"])])',
+        'classes = len(info["classes"])\n'
+        "probabilities, affect = np.exp(found[:classes]), found[classes:]",
     )  # fmt: skip
 
 
@@ -56,7 +59,8 @@ EXAMPLES = {
         _COMMON.replace("import numpy", "import keras\nimport numpy") + _PIL, "model.keras",
         _INSIDE,
         "net = keras.saving.load_model(model, compile=False)\n"
-        "probabilities = np.asarray(keras.tree.flatten(net(pixels))[0])[0]",
+        "probabilities, *more = [np.asarray(told)[0] for told in keras.tree.flatten(net(pixels))]\n"
+        "affect = more[0] if more else []",
     ),
     "savedmodel": (
         '"""Which emotion? python example_savedmodel.py photo.jpg"""\n\n'
@@ -68,12 +72,16 @@ EXAMPLES = {
         'rows = zip(names, found["probabilities"].numpy()[0], strict=True)\n'
         "for name, p in sorted(rows, key=lambda row: -row[1]):\n"
         '    print(f"{name:14}{p:.3f}")\n'
+        'if "affect" in found:\n'
+        '    for name, value in zip(("valence", "arousal"), found["affect"].numpy()[0]):\n'
+        '        print(f"{name:14}{value:+.3f}")\n'
     ),
     "onnx": _program(
         _COMMON.replace("import zipfile\n", "") + "import onnxruntime\n" + _PIL, "model.onnx",
         "\nnet = onnxruntime.InferenceSession(model)\n"
         'info = json.loads(net.get_modelmeta().custom_metadata_map["deepconnotation"])\n',
-        "probabilities = net.run(None, {net.get_inputs()[0].name: pixels})[0][0]",
+        "probabilities, *more = (t[0] for t in net.run(None, {net.get_inputs()[0].name: pixels}))\n"
+        "affect = more[0] if more else []",
     ),
     "litert": _litert("model.tflite"),
     "int8": _litert("model-int8.tflite"),

@@ -45,16 +45,19 @@ def _whole(found: run.Run) -> keras.Model:
 
 
 def savedmodel(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]:
-    """A TensorFlow SavedModel with two signatures: JPEG files, and pixels."""
+    """A TensorFlow SavedModel with two signatures: JPEG files, and pixels. They tell probabilities
+    and, where the run does, "affect": valence and arousal."""
     path = folder / "savedmodel"
-    pixels = litert.frozen(found)
+    pixels, classes = litert.frozen(found), len(found.classes)
     height, width = found.size
 
     class Serving(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((None, height, width, 3), tf.float32)])
         def pixels(self, images):
-            p = tf.exp(pixels(images)[0][:, : len(found.classes)])
-            return {"probabilities": p, "classes": tf.constant(found.classes)}
+            told = pixels(images)[0]
+            affect = {"affect": told[:, classes:]} if found.axes else {}
+            return {"probabilities": tf.exp(told[:, :classes]), **affect,
+                    "classes": tf.constant(found.classes)}  # fmt: skip
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "jpeg")])
         def jpeg(self, files):
@@ -81,16 +84,18 @@ def savedmodel(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabili
 
 
 def onnx(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]:
-    """ONNX, opset 18."""
+    """ONNX, opset 18, to probabilities and, where the run tells them, valence and arousal."""
     package, tf2onnx, runtime = (_needs(name) for name in ("onnx", "tf2onnx", "onnxruntime"))
-    path, pixels = folder / "model.onnx", litert.frozen(found)
+    path, pixels, classes = folder / "model.onnx", litert.frozen(found), len(found.classes)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *found.size, 3), tf.float32, "images")])
-    def probabilities(images):
-        return tf.identity(tf.exp(pixels(images)[0][:, : len(found.classes)]), "probabilities")
+    def told(images):
+        every = pixels(images)[0]
+        p = tf.identity(tf.exp(every[:, :classes]), "probabilities")
+        return (p, tf.identity(every[:, classes:], "affect")) if found.axes else p
 
     with quiet():
-        made, _ = tf2onnx.convert.from_function(probabilities, probabilities.input_signature, 18)
+        made, _ = tf2onnx.convert.from_function(told, told.input_signature, 18)
     made.metadata_props.add(key="deepconnotation", value=info)
     write_atomic(path, made.SerializeToString())
     package.checker.check_model(str(path))
@@ -100,7 +105,7 @@ def onnx(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]:
 
 
 def litert_file(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]:
-    """LiteRT in float32, to log-probabilities."""
+    """LiteRT in float32, to log-probabilities, followed by valence and arousal."""
     return _litert(found, folder / "model.tflite", litert.convert(found), info)
 
 

@@ -16,7 +16,7 @@ from tools import command
 
 from deepconnotation import evaluate, export, litert, predict, run, train
 from deepconnotation.console import UserError
-from deepconnotation.data import pipeline, prepare
+from deepconnotation.data import manifest, pipeline, prepare
 from deepconnotation.data.sources import toy
 from deepconnotation.export_forms import _rounded
 from deepconnotation.settings import Settings
@@ -27,13 +27,17 @@ for package in ("onnx", "tf2onnx", "onnxruntime", "ai_edge_litert"):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run that learned something, in bfloat16, with mirror images and a temperature."""
+    """A run that learned something, in bfloat16, with mirror images and a temperature, and that
+    tells valence and arousal."""
     top = tmp_path_factory.mktemp("export")
     data = top / "data"
     prepare.prepare(toy.read(top / "drawn", per_class=40), data, 24, fractions="50/10/40",
                     workers=1)  # fmt: skip
+    table, rng = manifest.read(data), np.random.default_rng(0)
+    table = table.assign(valence=rng.uniform(-1, 1, len(table)).round(3).astype(str), arousal="0.5")
+    manifest.write(data, manifest.to_csv(table), manifest.read_info(data))
     settings = Settings(epochs=6, batch=16, width=8, rate=0.05, precision="mixed_bfloat16",
-                        test_flip=True)  # fmt: skip
+                        test_flip=True, affect="l2", affect_share=0.1)  # fmt: skip
     assert train.start("resnet18", data, top / "run", settings) == 0
     found = run.load(top / "run")
     assert found.temperature != 1
@@ -79,6 +83,7 @@ def test_examples_tell_what_predict_tells(trained, tmp_path, form):
     told = {name: float(p) for name, p in (line.split() for line in done.stdout.splitlines())}
     (row,) = predict.predict(trained, [photo])
     by_predict = dict(zip(trained.classes, row["probabilities"], strict=True))
+    by_predict |= {name: row[name] for name in ("valence", "arousal")}
     assert told.keys() == by_predict.keys()
     margin = 0.1 if form == "int8" else 0.0015  # three decimals are printed
     assert all(abs(told[name] - p) < margin for name, p in by_predict.items())
