@@ -264,6 +264,9 @@ def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarra
                 "learned_from": sources}  # fmt: skip
         return said, seen.NOTHING
     source = run.load(folder)
+    if "folds" in source.config:
+        raise UserError(f"--weights {folder} is a cross-validation; give one of its folds' nets, "
+                        f"like {source.path / 'fold-1'}")  # fmt: skip
     known = seen.of(source)
     seen.refuse(f"--weights {folder}", known, data)
     theirs = source.config["data"]

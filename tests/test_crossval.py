@@ -127,5 +127,7 @@ def test_what_does_not_fit_is_refused(made, data, toy_run, tmp_path):
     with pytest.raises(UserError, match="was trained on .* pictures that .*data-1 keeps for dev"):
         crossval.main([*WORDS, *where, str(tmp_path / "cv"), "--weights", str(toy_run.path)])
     assert crossval.begin(crossval.parse([*WORDS, *where, str(tmp_path / "cv")])[0])  # free again
+    with pytest.raises(UserError, match="is a cross-validation; give one of its folds' nets"):
+        crossval.main([*WORDS, *where, str(tmp_path / "cv2"), "--weights", str(made)])
     done = command("predict", made, data)
     assert done.returncode == 2 and "a cross-validation has a net a fold" in done.stderr

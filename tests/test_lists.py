@@ -16,7 +16,7 @@ from deepconnotation import run, train
 from deepconnotation.console import UserError
 from deepconnotation.data import labels, manifest, prepare
 from deepconnotation.data.sources import Item, Options, Source, fi, read, urls
-from deepconnotation.emotions import FACIAL_EXPRESSIONS, FI
+from deepconnotation.emotions import FACIAL_EXPRESSIONS, FI, emotion_set
 from deepconnotation.settings import Settings
 
 #: Strongly labelled pictures a class, and all rows, as published.
@@ -169,6 +169,21 @@ def test_lists_of_files(tmp_path, toy_source):
     assert {*zip(table["source"], table["label"], table["group"], strict=True)} == {*rows}
     rejected = (tmp_path / "out/rejected.csv").read_text().splitlines()
     assert rejected[1:] == ["gone.jpg,unreadable,No such file or directory"]
+
+
+def test_ratings_of_a_list(tmp_path):
+    path = tmp_path / "rated.csv"
+    path.write_text("file,label,Valence,arousal\n1.jpg,awe,-.25,\n2.jpg,fear,1,0\n3.jpg,awe,,1e-3\n")
+    told = [item.extra for item in urls.read(path, FI).items]
+    assert told == [{"valence": "-0.25", "arousal": ""}, {"valence": "1", "arousal": "0"},
+                    {"valence": "", "arousal": "0.001"}]  # fmt: skip
+    path.write_text("file;label;valence;awe;fear\n1.jpg;awe;-0,25;2,5;2,5\n")  # a spreadsheet's
+    (item,) = urls.read(path, emotion_set("awe,fear")).items
+    assert item.extra == {"share_awe": "0.5", "share_fear": "0.5", "valence": "-0.25"}
+    for bad in ("4", "high", "nan"):
+        path.write_text(f"file,label,arousal\n1.jpg,awe,{bad}\n")
+        with pytest.raises(UserError, match=f"row 2: arousal '{bad}': expected a number from -1"):
+            urls.read(path, FI)
 
 
 def test_a_list_that_tells_the_splits(tmp_path, toy_source):

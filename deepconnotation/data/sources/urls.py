@@ -15,7 +15,8 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     Pictures that are there already have `file` in place of `url`, a path from the CSV file's
     folder. Where there is a column for every class of the set, these are votes or shares of a
     label distribution; `label` may then be missing, and is the class with most of them. A column
-    `split` tells who is held out, as dev (or val) and test.
+    `split` tells who is held out, as dev (or val) and test. Columns `valence` and `arousal` hold
+    ratings on -1 to 1, or nothing.
 
     Args:
         path: the file; further columns are ignored.
@@ -25,7 +26,7 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     Raises:
         UserError: naming the row.
     """
-    from deepconnotation import distribution  # with pandas, which --help does not need
+    from deepconnotation import affect, distribution  # with pandas, which --help does not need
 
     used = emotion_set.drop(*drops)
     lines = table.rows(path)
@@ -53,6 +54,8 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
             emotion_set.classes[shares.index(max(shares))])  # fmt: skip
         label = emotion_set.canonical(told, place)
         extra = distribution.columns(shares, emotion_set.classes) if votes else {}
+        extra |= {name: _rating(row[places[name]], f"{place}: {name}")
+                  for name in affect.NAMES if name in places}  # fmt: skip
         group = row[places["group"]] if "group" in places else ""
         word = row[places["split"]].lower() if "split" in places else "train"
         if word not in SPLITS:
@@ -76,14 +79,26 @@ def read(path: str | Path, emotion_set: EmotionSet, drops: Sequence[str] = ()) -
     return Source("urls", used, items, rejections, "the pictures' owners'; see the source")
 
 
-def _share(text: str, place: str) -> float:
+def _number(text: str) -> float:
+    """Return a number, NaN of what is none; the decimal sign may be a spreadsheet's comma."""
     try:
-        value = float(text)
+        return float(text.replace(",", "."))
     except ValueError:
-        value = -1.0
+        return float("nan")
+
+
+def _share(text: str, place: str) -> float:
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise UserError(f"{place}: {text!r} is no number of votes or share")
     return value
+
+
+def _rating(text: str, place: str) -> str:
+    value = _number(text or "0")
+    if not -1 <= value <= 1:
+        raise UserError(f"{place} {text!r}: expected a number from -1 to 1, or nothing")
+    return text and f"{value:.6g}"
 
 
 def one_label(url: str, labels: set[str], times: int) -> list[Rejection]:
