@@ -70,7 +70,7 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
     """
     from deepconnotation import export_forms
 
-    if form not in ("keras", "small"):  # the others' examples begin with the classes
+    if form != "small":  # the others are of probabilities first
         found.need_classes()
     run.spare(folder)
     folder.mkdir(parents=True, exist_ok=True)
