@@ -53,13 +53,13 @@ def write(found: run.Run, dataset: Path) -> dict:
         `metrics.SCALARS` and the CCC of valence and arousal, as far as the nets tell them.
     """
     runs = [run.load(found.path / f"fold-{fold}") for fold in range(1, found.config["folds"] + 1)]
-    all_ = _answers(found, runs, dataset)
-    summary = _summary(found, runs, all_, dataset)
-    said = evaluate.predictions_of(found, all_.table, all_.probabilities, found.classes, all_.told)
+    every = _answers(found, runs, dataset)
+    summary = _summary(found, runs, every, dataset)
+    said = evaluate.predictions_of(found, every.table, every.probabilities, found.classes, every.told)
     write_atomic(found.path / "predictions.csv", said.to_csv(index=False))
     write_atomic(found.path / "metrics.json", json.dumps(summary, indent=2) + "\n")
     found = found.update(train_seconds=sum(each.config.get("train_seconds", 0) for each in runs))
-    write_atomic(found.path / "report.html", _page(found, summary, all_, dataset))
+    write_atomic(found.path / "report.html", _page(found, summary, every, dataset))
     print(evaluate.as_text(summary))
     for name, words in _spreads(summary).items():
         print(f"{name.replace('_', ' ')}, mean ± s.d. of {len(runs)} folds: {words}")
@@ -86,24 +86,24 @@ def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
     )  # fmt: skip
 
 
-def _summary(found: run.Run, runs: list[run.Run], all_: Answers, dataset: Path) -> dict:
-    data, classes, groups = found.config["data"], found.classes, all_.table["group"].tolist()
+def _summary(found: run.Run, runs: list[run.Run], every: Answers, dataset: Path) -> dict:
+    data, classes, groups = found.config["data"], found.classes, every.table["group"].tolist()
     folds = [json.loads((each.path / "metrics.json").read_text("utf-8")) for each in runs]
     about = {
         "split": "all folds", "data": str(dataset), "fingerprint": data["fingerprint"],
         "command": found.config["command"], "drawn": data["drawn"], "left_out": {},
         "folds": [{"pictures": each["images"], **_compared(each)} for each in folds],
     }  # fmt: skip
-    if all_.told.size:
-        about["affect"] = affect.summarise(affect.values(all_.table), all_.told, groups)
+    if every.told.size:
+        about["affect"] = affect.summarise(affect.values(every.table), every.told, groups)
     if not found.tells_classes:
         return {**about, "date": run.now(), "images": len(groups)}
     counts = data["counts"]["train"]
     majority = classes.index(max(counts, key=counts.get))
     return evaluate.summarise(
-        all_.labels, all_.probabilities, classes, majority, groups, **about
+        every.labels, every.probabilities, classes, majority, groups, **about
     ) | evaluate.of_distributions(
-        all_.table, all_.labels, all_.probabilities, classes, all_.temperature, all_.cut
+        every.table, every.labels, every.probabilities, classes, every.temperature, every.cut
     )
 
 
@@ -122,7 +122,7 @@ def _spreads(summary: dict) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _page(found: run.Run, summary: dict, all_: Answers, dataset: Path) -> str:
+def _page(found: run.Run, summary: dict, every: Answers, dataset: Path) -> str:
     config = found.config
     facts = [
         ["name", config["data"]["name"]], ["label set", config["emotion_set"]],
@@ -142,10 +142,10 @@ def _page(found: run.Run, summary: dict, all_: Answers, dataset: Path) -> str:
         # Its pictures are on the folds' pages; that they are drawn must be said here, too.
         *([report.notices(summary, manifest.read_info(dataset))] if summary["drawn"] else []),
         section("Folds", _folds(summary)),
-        *(report.of_classes(summary, found.classes, all_.probabilities, all_.labels)
+        *(report.of_classes(summary, found.classes, every.probabilities, every.labels)
           if found.tells_classes else []),
-        *([section("Valence and arousal", report.circumplex(summary, all_.table, all_.told))]
-          if all_.told.size else []),
+        *([section("Valence and arousal", report.circumplex(summary, every.table, every.told))]
+          if every.told.size else []),
         section("Data", table([], facts, text=True)),
         section("How to repeat it",
                 f"<pre>{escape(config['command'])}</pre>{table([], repeat, text=True)}"),
