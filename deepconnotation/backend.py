@@ -8,6 +8,7 @@ With a single thread, as on one core, TensorFlow 2.21 corrupts memory in such a 
 the processor has no AVX-512 (tests/test_registry.py's resnet18 dies of it), so there it gets two.
 """
 
+import contextlib
 import glob
 import os
 
@@ -39,10 +40,11 @@ with quiet():
     import keras
     import tensorflow as tf
 
-    if _single_thread_corrupts():
-        tf.config.threading.set_intra_op_parallelism_threads(2)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # others may want some of it, too
+    with contextlib.suppress(RuntimeError):  # who has used TensorFlow before has chosen for us
+        if _single_thread_corrupts():
+            tf.config.threading.set_intra_op_parallelism_threads(2)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # others may want some of it, too
     if "TF_CONFIG" not in os.environ:  # several machines have to meet before that
         # The first operation starts the devices, which is when the rest of the lines appear.
         tf.config.list_logical_devices()

@@ -53,9 +53,10 @@ def uses(config: dict) -> tuple[list[str], list[str]]:
         "Some of these are forbidden by law, in the EU by the AI Act for work and schools.",
         "Not for faces unlike those of the data set: other ages, lighting, angles, cultures.",
     ]
+    answer = "likeliest label" if tells_classes(config) else "mean rating"
     pictures = [
-        "A picture's emotion differs from viewer to viewer; an answer is the likeliest label of "
-        "this data set's annotators, not what you or a given person will feel.",
+        f"A picture's emotion differs from viewer to viewer; an answer is the {answer} of this "
+        "data set's annotators, not what you or a given person will feel.",
         "Not to judge the people in a picture or those who made it, and not to steer feelings "
         "without their knowledge.",
         "Not for pictures unlike those of the data set: drawings, screenshots, other cultures.",

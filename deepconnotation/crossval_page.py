@@ -55,7 +55,8 @@ def write(found: run.Run, dataset: Path) -> dict:
     runs = [run.load(found.path / f"fold-{fold}") for fold in range(1, found.config["folds"] + 1)]
     every = _answers(found, runs, dataset)
     summary = _summary(found, runs, every, dataset)
-    said = evaluate.predictions_of(found, every.table, every.probabilities, found.classes, every.told)
+    said = evaluate.predictions_of(found, every.table, every.probabilities, found.classes,
+                                   every.told)  # fmt: skip
     write_atomic(found.path / "predictions.csv", said.to_csv(index=False))
     write_atomic(found.path / "metrics.json", json.dumps(summary, indent=2) + "\n")
     found = found.update(train_seconds=sum(each.config.get("train_seconds", 0) for each in runs))

@@ -21,7 +21,7 @@ from deepconnotation.metrics import GEOMETRY, SCALARS, with_interval
 from deepconnotation.models import figure
 from deepconnotation.multilabel import FIGURES as SEVERAL
 from deepconnotation.page import escape, figure_image, number, page, section, strip, table
-from deepconnotation.run import Run
+from deepconnotation.run import Run, tells_classes
 from deepconnotation.seen import data_sets
 
 RIGHT, ERRORS = 8, 16
@@ -375,6 +375,8 @@ def _repeat(config: dict, summary: dict) -> str:
 
 def _taught(config: dict) -> str:
     """Return what the targets were, beside the labels."""
+    if not tells_classes(config):
+        return "ratings of valence and arousal alone"
     if teacher := config["teacher"]:
         return f"a linear probe on {teacher['backbone']}, {teacher['data']}"
     if config["settings"].get("distributions"):
