@@ -41,6 +41,18 @@ def test_cache_follows_the_manifest_and_may_be_deleted(toy_source, tmp_path):
             pipeline.load(out, name)
 
 
+def test_a_data_set_that_may_only_be_read(elsewhere, tmp_path, monkeypatch):
+    """As on a shared disk; to root nothing is forbidden, so the answer to that is given here."""
+    expected = np.array(pipeline.load(elsewhere, "dev").images)
+    (elsewhere / ".cache").rename(tmp_path / "gone")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    monkeypatch.setattr(pipeline.os, "access", lambda path, mode: path != elsewhere)
+    assert (pipeline.load(elsewhere, "dev").images == expected).all()
+    assert not (elsewhere / ".cache").exists()
+    (packed,) = (tmp_path / "own").rglob("dev.npy")
+    assert (np.load(packed) == expected).all()
+
+
 def test_last_partial_batch_is_kept_and_order_is_the_tables(toy_data):
     part = pipeline.load(toy_data, "train")
     found = list(pipeline.batches(part, 20))

@@ -4,6 +4,7 @@ An epoch's order is a function of seed and epoch alone, so a run that is resumed
 of an epoch, sees the same batches as one that never stopped.
 """
 
+import hashlib
 import math
 import os
 import shutil
@@ -43,7 +44,8 @@ class Split:
 def load(dataset: str | Path, split: str, classes: Sequence[str] | None = None) -> Split:
     """Load a split through its packed cache, which is made at the first use.
 
-    The cache lies in DATASET/.cache under the manifest's digest; deleting it is always safe.
+    The cache lies in DATASET/.cache under the manifest's digest, or, where that may not be written,
+    as on a shared disk, in the user's own cache; deleting it is always safe.
 
     Args:
         dataset: folder of a prepared data set.
@@ -62,11 +64,20 @@ def load(dataset: str | Path, split: str, classes: Sequence[str] | None = None) 
         raise UserError(
             f"{dataset} has no pictures in split {split!r}; make one with data_tools/split.py"
         )
-    path = dataset / ".cache" / manifest.fingerprint(dataset)[:16] / f"{split}.npy"
+    name = f"{manifest.fingerprint(dataset)[:16]}/{split}.npy"
+    path = dataset / ".cache" / name
+    if not path.exists() and not os.access(dataset, os.W_OK):
+        path = _own_cache(dataset) / name
     if not path.exists():
         _pack(dataset, table["file"].tolist(), (info.height, info.width), path)
     labels = np.array(numbered(table["label"], classes or info.classes), np.int64)
     return Split(table, np.load(path, mmap_mode="r"), labels)
+
+
+def _own_cache(dataset: Path) -> Path:
+    top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    digest = hashlib.sha256(os.fsencode(dataset.resolve())).hexdigest()
+    return Path(top) / "deepconnotation" / digest[:16]
 
 
 def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) -> None:
