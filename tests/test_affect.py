@@ -280,21 +280,3 @@ def test_what_needs_classes_is_refused(alone, rated_run, tmp_path):
         ensemble.check([rated_run, alone])
     with pytest.raises(UserError, match="--monitor val_loss: --affect-share 1 learns no classes"):
         Settings(affect="l2", affect_share=1).check()
-
-
-def test_a_cross_validation_tells_it_of_all_folds(rated_run, tmp_path):
-    words = "--folds 3 --arch small_cnn --epochs 1 --batch 64 --affect l2 --affect-share 1".split()
-    data, folder = rated_run.config["data"]["path"], tmp_path / "cv"
-    done = command("crossval", *words, "--monitor", "val_ccc", "--precision", "float32",
-                   "--data", data, "--run", folder)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    answers = pd.read_csv(folder / "predictions.csv")
-    rated = manifest.read(data).set_index("id").loc[answers["id"].astype(str)]
-    figures = json.loads((folder / "metrics.json").read_text())
-    for name in affect.NAMES:
-        true = pd.to_numeric(rated[name], errors="coerce").to_numpy()
-        gap = (answers[name].to_numpy() - true)[np.isfinite(true)]
-        error = figures["affect"][name]["rmse"]["value"]
-        assert error == pytest.approx(np.sqrt((gap**2).mean()), abs=1e-6)
-    assert "valence CCC, mean ± s.d. of 3 folds" in done.stdout
-    assert "(CCC) on 400 pictures (all folds): valence" in (folder / "report.html").read_text()

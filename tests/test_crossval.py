@@ -4,24 +4,29 @@ import json
 import shutil
 import statistics
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tools import command
 
-from deepconnotation import crossval, predictions, train
+from deepconnotation import affect, crossval, crossval_page, predictions, run, train
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest
 
-WORDS = "--folds 3 --arch small_cnn --epochs 1 --batch 16 --precision float32".split()
+WORDS = "--folds 3 --arch small_cnn --epochs 1 --batch 16 --precision float32 --affect l2".split()
 
 
 @pytest.fixture(scope="module")
 def data(toy_data, tmp_path_factory):
-    """Pictures of four people, and others that are nobody's."""
+    """Pictures of four people, and others that are nobody's; half of them are rated."""
     folder = shutil.copytree(toy_data, tmp_path_factory.mktemp("people") / "data")
     table = manifest.read(folder)
     table["group"] = [f"person{i % 4}" if i < 24 else "" for i in range(len(table))]
+    rng = np.random.default_rng(0)
+    for name in affect.NAMES:
+        values = rng.uniform(-1, 1, len(table)).round(3).astype(str)
+        table[name] = np.where(np.arange(len(table)) % 2, values, "")
     manifest.write(folder, manifest.to_csv(table), manifest.read_info(folder))
     return folder
 
@@ -97,6 +102,30 @@ def test_figures_are_those_of_all_answers_together(made, data):
         assert figures[name][key] == pytest.approx(mean, abs=1e-5)
     temperatures = [f["calibration"]["temperature"] for f in folds]
     assert min(temperatures) <= figures["calibration"]["temperature"] <= max(temperatures)
+
+
+def test_ratings_of_all_folds_together(made, data, tmp_path, capsys):
+    """Beside the classes, and where the nets learned them alone."""
+    answers = pd.read_csv(made / "predictions.csv")
+    rated = manifest.read(data).set_index("id").loc[answers["id"]]
+    figures = json.loads((made / "metrics.json").read_text())
+    for name in affect.NAMES:
+        gap = answers[name].to_numpy() - pd.to_numeric(rated[name]).to_numpy()
+        error = figures["affect"][name]["rmse"]["value"]
+        assert error == pytest.approx(np.sqrt(np.nanmean(gap**2)), abs=1e-6)
+    page = (made / "report.html").read_text()
+    assert "Confusion matrix" in page and "circumplex" in page
+
+    alone = run.load(shutil.copytree(made, tmp_path / "alone"))
+    alone = alone.update(settings={**alone.config["settings"], "affect_share": 1})
+    told = crossval_page.write(alone, data)
+    assert told["affect"] == figures["affect"] and "accuracy" not in told
+    assert "valence CCC, mean ± s.d. of 3 folds" in capsys.readouterr().out
+    page = (alone.path / "report.html").read_text()
+    assert "(CCC) on 80 pictures (all folds): valence" in page and "Confusion matrix" not in page
+    assert [*pd.read_csv(alone.path / "predictions.csv")] == [
+        "id", "source", "group", "label", *affect.NAMES
+    ]  # fmt: skip
 
 
 def test_several_are_compared_picture_by_picture(made, tmp_path):
