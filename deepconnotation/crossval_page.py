@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation import affect, card, evaluate, predictions, report, run
+from deepconnotation import card, evaluate, predictions, report, run
 from deepconnotation.backend import device_name
 from deepconnotation.compare import mean_and_spread
 from deepconnotation.console import write_atomic
@@ -70,8 +70,7 @@ def write(found: run.Run, dataset: Path) -> dict:
 
 def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
     hint = "give the same command of crossval again"
-    classes = found.classes if found.tells_classes else []
-    columns = [*(f"p_{name}" for name in classes), *found.axes]
+    columns = [*(f"p_{name}" for name in found.told_classes), *found.axes]
     parts = []
     for each in runs:
         part = predictions.read(each.path / "predictions.csv", ["id", "label", *columns], hint)
@@ -88,24 +87,15 @@ def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
 
 
 def _summary(found: run.Run, runs: list[run.Run], every: Answers, dataset: Path) -> dict:
-    data, classes, groups = found.config["data"], found.classes, every.table["group"].tolist()
+    data = found.config["data"]
     folds = [json.loads((each.path / "metrics.json").read_text("utf-8")) for each in runs]
-    about = {
-        "split": "all folds", "data": str(dataset), "fingerprint": data["fingerprint"],
-        "command": found.config["command"], "drawn": data["drawn"], "left_out": {},
-        "folds": [{"pictures": each["images"], **_compared(each)} for each in folds],
-    }  # fmt: skip
-    if every.told.size:
-        about["affect"] = affect.summarise(affect.values(every.table), every.told, groups)
-    if not found.tells_classes:
-        return {**about, "date": run.now(), "images": len(groups)}
-    counts = data["counts"]["train"]
-    majority = classes.index(max(counts, key=counts.get))
-    return evaluate.summarise(
-        every.labels, every.probabilities, classes, majority, groups, **about
-    ) | evaluate.of_distributions(
-        every.table, every.labels, every.probabilities, classes, every.temperature, every.cut
-    )
+    return evaluate.figures_of(
+        found, every.table, every.labels, every.probabilities, found.classes, every.told,
+        every.temperature, every.cut,
+        split="all folds", data=str(dataset), fingerprint=data["fingerprint"],
+        command=found.config["command"], drawn=data["drawn"], left_out={},
+        folds=[{"pictures": each["images"], **_compared(each)} for each in folds],
+    )  # fmt: skip
 
 
 def _compared(figures: dict) -> dict[str, dict]:

@@ -181,29 +181,54 @@ def evaluate(
 
 
 def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> dict:
-    """Return what metrics.json holds; of valence and arousal alone where the run learned them
-    alone."""
-    from deepconnotation import affect, multilabel, slices
+    """Return what metrics.json holds: `figures_of`, and those of groups."""
+    from deepconnotation import slices
 
     part, classes, probabilities = asked.part, asked.classes, asked.probabilities
-    groups = part.table["group"].tolist()
-    about["drawn"] = found.config["data"]["drawn"] or asked.info.drawn
-    if asked.told.size:
-        about["affect"] = affect.summarise(affect.values(part.table), asked.told, groups)
+    cut = found.config.get("conformal_cut") if classes == found.classes else None
+    summary = figures_of(
+        found, part.table, part.labels, probabilities, classes, asked.told, found.temperature, cut,
+        drawn=found.config["data"]["drawn"] or asked.info.drawn, **about,
+    )  # fmt: skip
+    if found.tells_classes:
+        by, predicted = by or slices.by_default(part), probabilities.argmax(axis=1)
+        summary["slices"] = slices.summarise(part, predicted, classes, by)
+    return summary
+
+
+def figures_of(
+    found: run.Run, table: "pd.DataFrame", labels: "np.ndarray", probabilities: "np.ndarray",
+    classes: Sequence[str], told: "np.ndarray", temperature: "float | np.ndarray",
+    cut: "float | np.ndarray | None", **about,
+) -> dict:  # fmt: skip
+    """Return `about` and the figures of answers, of valence and arousal alone where the run learned
+    them alone.
+
+    Args:
+        found: the run, or the cross-validation, that answered.
+        table: of a manifest, whose pictures these are.
+        labels: int (n,).
+        probabilities: float (n, classes), at the temperature.
+        classes: their names.
+        told: float (n, 2), valence and arousal; (n, 0) where the run tells none.
+        temperature: one for all, or float (n, 1) where several nets answered.
+        cut: from which on a class belongs to the prediction set, likewise; None where there is
+            none.
+        about: the other fields of metrics.json.
+    """
+    from deepconnotation import affect, multilabel
+
+    groups = table["group"].tolist()
+    if told.size:
+        about["affect"] = affect.summarise(affect.values(table), told, groups)
     if not found.tells_classes:
         return {**about, "date": run.now(), "images": len(groups)}
-    summary = summarise(part.labels, probabilities, classes, _majority(found, classes), groups,
-                        **about)  # fmt: skip
-    if found.multi_label:
-        there, cuts = multilabel.present(part.table, classes), found.config["thresholds"]
-        summary["multi_label"] = multilabel.figures(there, probabilities, cuts)
-    else:
-        cut = found.config.get("conformal_cut") if classes == found.classes else None
-        summary |= of_distributions(part.table, part.labels, probabilities, classes,
-                                    found.temperature, cut)  # fmt: skip
-    predicted = probabilities.argmax(axis=1)
-    summary["slices"] = slices.summarise(part, predicted, classes, by or slices.by_default(part))
-    return summary
+    majority = _majority(found, classes)
+    summary = summarise(labels, probabilities, classes, majority, groups, **about)
+    if not found.multi_label:
+        return summary | _of_distributions(table, labels, probabilities, classes, temperature, cut)
+    there, cuts = multilabel.present(table, classes), found.config["thresholds"]
+    return {**summary, "multi_label": multilabel.figures(there, probabilities, cuts)}
 
 
 def predictions_of(
@@ -297,21 +322,11 @@ def _shared(classes: Sequence[str], theirs: Sequence[str], dataset: Path) -> lis
     return found
 
 
-def of_distributions(
+def _of_distributions(
     table: "pd.DataFrame", labels: "np.ndarray", probabilities: "np.ndarray",
     classes: Sequence[str], temperature: "float | np.ndarray", cut: "float | np.ndarray | None",
 ) -> dict:  # fmt: skip
-    """Return figures that only probabilities which sum to 1 have, for metrics.json.
-
-    Args:
-        table: of a manifest, whose pictures these are.
-        labels: int (n,).
-        probabilities: float (n, classes), at the temperature.
-        classes: their names.
-        temperature: one for all, or float (n, 1) where several nets answered.
-        cut: from which on a class belongs to the prediction set, likewise; None where there is
-            none.
-    """
+    """Return figures that only probabilities which sum to 1 have; see `figures_of`."""
     from deepconnotation import calibration, distribution
 
     figures = {"calibration": calibration.figures(labels, probabilities, temperature)}

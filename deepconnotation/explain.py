@@ -83,9 +83,7 @@ def examples(found: run.Run) -> dict[str, list[tuple["np.ndarray", str, str]]]:
     Raises:
         UserError: when the run was not evaluated, or its data set is gone or has changed.
     """
-    if "folds" in found.config:
-        raise UserError(f"{found.path} is a cross-validation; explain its folds' nets, like "
-                        f"{found.path / 'fold-1'}")  # fmt: skip
+    found.need_net()
     from deepconnotation import predictions
     from deepconnotation.data import manifest, pipeline
 

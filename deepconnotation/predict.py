@@ -216,7 +216,7 @@ def read(path: Path, size: tuple[int, int], faces: bool = False) -> list[dict]:
 
 
 def _writer(args: argparse.Namespace, found: run.Run) -> Callable[[dict], None]:
-    classes = found.classes if found.tells_classes else []
+    classes = found.told_classes
     if args.json:
         return lambda row: print(json.dumps(_named(row, classes)), flush=True)
     if args.csv:

@@ -89,6 +89,11 @@ class Run:
         """See the function of this name."""
         return tells_classes(self.config)
 
+    @property
+    def told_classes(self) -> list[str]:
+        """The classes that it may tell: none where it learned valence and arousal alone."""
+        return self.classes if self.tells_classes else []
+
     def need_classes(self) -> None:
         """Stop where there are none.
 
@@ -98,6 +103,16 @@ class Run:
         if not self.tells_classes:
             raise UserError(f"{self.path} learned valence and arousal alone; this needs a run that "
                             "learned classes")  # fmt: skip
+
+    def need_net(self) -> None:
+        """Stop where there is none of its own.
+
+        Raises:
+            UserError: saying where there are some.
+        """
+        if "folds" in self.config:
+            raise UserError(f"{self.path} is a cross-validation; give one of its folds' nets, like "
+                            f"{self.path / 'fold-1'}")  # fmt: skip
 
     def cuts_faces(self, asked: bool | None) -> bool:
         """Tell whether faces are to be cut out of pictures: as asked, or else as it was done with

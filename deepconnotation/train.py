@@ -264,9 +264,7 @@ def _start_weights(arch: str, folder: str, data: Path) -> "tuple[dict, np.ndarra
                 "learned_from": sources}  # fmt: skip
         return said, seen.NOTHING
     source = run.load(folder)
-    if "folds" in source.config:
-        raise UserError(f"--weights {folder} is a cross-validation; give one of its folds' nets, "
-                        f"like {source.path / 'fold-1'}")  # fmt: skip
+    source.need_net()
     known = seen.of(source)
     seen.refuse(f"--weights {folder}", known, data)
     theirs = source.config["data"]

@@ -98,7 +98,7 @@ def watch(
 
     from deepconnotation.predict import answering
 
-    classes = found.classes if found.tells_classes else []
+    classes = found.told_classes
     names = [*(f"p_{c}" for c in classes), *found.axes]
     fields = ["time", *["label", "confidence"] * found.tells_classes, *names]
     answer = answering(found)
