@@ -83,6 +83,10 @@ def page(request, browser, address):
     made.close()
 
 
+#: what does not depend on the screen
+on_a_desktop = pytest.mark.parametrize("page", [1280], ids=["desktop"], indirect=True)
+
+
 def drawn(folder: Path, emotion: str) -> Path:
     path = folder / f"{emotion}.png"
     Image.fromarray(toy.draw(emotion, 7, 96)).save(path)
@@ -105,6 +109,7 @@ def test_a_picture_is_answered_and_explained(page, toy_run, tmp_path):
     page.locator("#heatmap img").wait_for()
 
 
+@on_a_desktop
 def test_a_bad_file_is_answered_kindly(page, tmp_path):
     path = tmp_path / "broken.png"
     cut = drawn(tmp_path, "fear").read_bytes()[:300]
@@ -135,6 +140,7 @@ def test_several_pictures_become_a_gallery_and_a_table(page, tmp_path):
     assert rows[0]["answer"] and "web page" in rows[2]["remark"]
 
 
+@on_a_desktop
 def test_the_keyboard_reaches_everything(page):
     page.keyboard.press("Tab")
     seen = set()
@@ -144,6 +150,7 @@ def test_the_keyboard_reaches_everything(page):
     assert "Where does it look?" in seen and {"Picture", "Several", "Model"} & seen
 
 
+@on_a_desktop
 def test_the_card_and_the_note_are_there(page):
     page.get_by_text("differs from viewer to viewer").first.wait_for()
     page.get_by_text("Trained on drawn pictures").first.wait_for()

@@ -34,8 +34,10 @@ def test_grad_cam_by_hand():
     assert (dark == 0).all()  # nothing speaks for it, and nothing is divided by 0
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "fractal", "small_cnn", "vgg", "efficientnet_lite0",
-                                  "show_and_tell"])  # fmt: skip
+@pytest.mark.parametrize("arch", [
+    "resnet18", "fractal", "small_cnn", "vgg", "efficientnet_lite0",
+    pytest.param("show_and_tell", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_every_kind_of_model_is_explained(arch):
     model = small(arch)
     images = pixels(model, 1)

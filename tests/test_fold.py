@@ -15,8 +15,9 @@ def norms(model: keras.Model) -> int:
 @pytest.mark.parametrize(
     ("arch", "left"),
     # A ResNet's pre-activations are read by nobody before them that could take them.
-    [("resnet18", 8), ("efficientnet_lite0", 0), ("mobilenet_v2", 0), ("resnet50_imagenet", 0),
-     ("efficientnet_b0", 0), ("show_and_tell", 0), ("small_cnn", 0)],
+    [("resnet18", 8), ("efficientnet_lite0", 0), ("mobilenet_v2", 0), ("small_cnn", 0),
+     *(pytest.param(arch, 0, marks=pytest.mark.slow)
+       for arch in ("resnet50_imagenet", "efficientnet_b0", "show_and_tell"))],
 )  # fmt: skip
 def test_answers_stay(arch, left):
     keras.utils.set_random_seed(0)

@@ -208,7 +208,7 @@ def losses(
     return np.array([[float(v) for v in step()] for _ in range(steps)]).T
 
 
-@pytest.mark.parametrize("blocks", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("blocks", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_originals_join_becomes_nan_and_ours_does_not(blocks):
     loss, norms = losses(faithful=True, steps=40, width=2, batch=8, blocks=blocks)
     first = int(np.argmax(~np.isfinite(norms)))

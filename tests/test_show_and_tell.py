@@ -126,37 +126,44 @@ def frozen(tmp_path_factory):
     return path
 
 
-def test_its_lstm_becomes_litert():
+@pytest.fixture(scope="module")
+def photograph():
+    return load_sample_image("china.jpg")
+
+
+@pytest.fixture(scope="module")
+def model(frozen, photograph):
+    """The net of the frozen graph's weights."""
+    made = registry.build("show_and_tell", photograph.shape, 8)
+    registry.load_imagenet("show_and_tell", made, str(frozen))
+    return made
+
+
+def test_its_lstm_becomes_litert(model):
     """A loop over the one step would be a function of TensorFlow's, which no other runtime has."""
     litert = pytest.importorskip("ai_edge_litert.interpreter")
-    lstm = registry.build("show_and_tell", (32, 32, 3), 8).get_layer("lstm")
     step = keras.Input((1, 512), name="step")
-    model = keras.Model(step, lstm(step)[2])
-    data = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    lstm = keras.Model(step, model.get_layer("lstm")(step)[2])
+    data = tf.lite.TFLiteConverter.from_keras_model(lstm).convert()
     interpreter = litert.Interpreter(model_content=data)
     x = np.random.default_rng(0).normal(size=(1, 1, 512)).astype(np.float32)
     (cell,) = interpreter.get_signature_runner()(step=x).values()
-    assert np.allclose(cell, model(x), atol=1e-6)
+    assert np.allclose(cell, lstm(x), atol=1e-6)
 
 
-def test_embedding_is_the_graphs(frozen):
-    photograph = load_sample_image("china.jpg")
+def test_embedding_is_the_graphs(model, frozen, photograph):
     graph = v1.GraphDef.FromString(frozen.read_bytes())
     function = v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
     run = function.prune("image_feed:0", "lstm/initial_state:0")
     expected = run(tf.io.encode_png(photograph)).numpy()
-    model = registry.build("show_and_tell", photograph.shape, 8)
-    registry.load_imagenet("show_and_tell", model, str(frozen))
     encoder = keras.Model(model.input, model.get_layer("embedding").output)
     got = np.asarray(encoder(photograph[None]))
     assert got.shape == expected.shape == (1, 1024)
     assert expected.std() > 0.05 and np.abs(got - expected).max() < 1e-4
 
 
-def test_gates_and_forget_bias(frozen):
+def test_gates_and_forget_bias(model, frozen):
     """The forget gate does not show in one step from the zero state; a second step needs it."""
-    model = registry.build("show_and_tell", (64, 64, 3), 8)
-    registry.load_imagenet("show_and_tell", model, str(frozen))
     nodes = {n.name: n for n in v1.GraphDef.FromString(frozen.read_bytes()).node}
     kernel, bias = (tf.make_ndarray(nodes[f"lstm/basic_lstm_cell/{n}"].attr["value"].tensor)
                     for n in ("kernel", "bias"))  # fmt: skip
@@ -172,8 +179,7 @@ def test_gates_and_forget_bias(frozen):
     assert np.allclose(got[0], hidden, atol=1e-5) and np.allclose(got[2], cell, atol=1e-5)
 
 
-def test_what_is_not_the_graph_is_refused(tmp_path):
-    model = registry.build("show_and_tell", (64, 64, 3), 8)
+def test_what_is_not_the_graph_is_refused(model, tmp_path):
     with pytest.raises(UserError, match="--weights show-and-tell.pb, or take another backbone"):
         registry.load_imagenet("show_and_tell", model)
     path = tmp_path / "other.pb"
