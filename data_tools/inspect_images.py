@@ -1,69 +1,14 @@
 #!/usr/bin/env python3
-"""Look at pictures of a prepared data set, or at those that were not taken.
+"""Look at a data set's pictures: deepconnotation.inspect_images, where a person looks for it."""
 
-    python data_tools/inspect_images.py data/fi --class awe --split train
-    python data_tools/inspect_images.py data/fi --index 100:160 --out awe
-    python data_tools/inspect_images.py data/mine --rejected truncated --originals your/pictures
-
-Writes OUT.png, a contact sheet, and OUT.html, a page with the same pictures.
-"""
-
-import argparse
-import io
 import sys
 from pathlib import Path
 
 # A clone works without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepconnotation.console import (  # noqa: E402
-    UserError,
-    argument_parser,
-    counting_number,
-    run_command,
-    write_atomic,
-)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argument_parser(__doc__)
-    add = parser.add_argument
-    add("dataset", metavar="DATASET", help="folder of a prepared data set")
-    add("--index", metavar="N", help="places in the manifest, or in rejected.csv, from 0: 3,7 or "
-        "20:40")  # fmt: skip
-    add("--class", dest="label", metavar="CLASS", help="pictures of one class")
-    add("--split", choices=("train", "dev", "test"), help="pictures of one split")
-    add("--rejected", metavar="REASON", help="pictures that were not taken: a reason, or all")
-    add("--originals", metavar="DIR", help="where those are (default: DATASET-originals)")
-    add("--limit", type=counting_number, default=100, help="pictures at most (default 100)")
-    add("--columns", type=counting_number, default=10, help="pictures a row (default 10)")
-    add("--out", default="sheet", metavar="NAME", help="name of both files (default sheet)")
-    return parser.parse_args(arguments)
-
-
-def main() -> None:
-    args = parse()
-    if args.rejected and (args.label or args.split):
-        raise UserError("--rejected: what was not taken has no --class or --split")
-    from deepconnotation import page
-    from deepconnotation.data import sheet
-
-    index = sheet.parse_index(args.index) if args.index else None
-    if args.rejected:
-        originals = [args.originals or f"{args.dataset.rstrip('/')}-originals"]
-        entries = sheet.rejected(args.dataset, args.rejected, originals, index)
-    else:
-        entries = sheet.taken(args.dataset, args.split, args.label, index)
-    shown = entries[: args.limit]
-    pictures = [sheet.picture_of(entry) for entry in shown]
-    stream = io.BytesIO()
-    sheet.sheet(shown, pictures, args.columns).save(stream, "PNG")
-    write_atomic(f"{args.out}.png", stream.getvalue())
-    cells = [(p, f"{e.index} {e.words}", e.name) for e, p in zip(shown, pictures, strict=True)]
-    title = f"{len(shown)} of {len(entries)} pictures of {args.dataset}"
-    write_atomic(f"{args.out}.html", page.page(title, [page.gallery(cells)]))
-    print(f"{title}: {args.out}.png, {args.out}.html")
-
+from deepconnotation.console import run_command  # noqa: E402
+from deepconnotation.inspect_images import main  # noqa: E402
 
 if __name__ == "__main__":
     run_command(main)

@@ -19,7 +19,10 @@ from deepconnotation.console import argument_parser, run_command
 #: command -> what it does; the module of its name holds its `main`
 COMMANDS = {
     "prepare": "make a prepared data set from addresses, an archive or a folder",
+    "split": "split a prepared data set anew",
     "audit": "look for copies, leaks, signs, shortcuts and bad labels in a data set",
+    "inspect_images": "look at pictures of a data set, or at those that were not taken",
+    "balance": "count classes; fill smaller ones up or cut larger ones down for training",
     "train": "train a model, evaluate it once on the test split, and report",
     "crossval": "train and evaluate in folds, so that every picture is tested once",
     "evaluate": "evaluate a run, or compare several",

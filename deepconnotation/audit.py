@@ -1,8 +1,8 @@
 """Look for what makes figures on a data set untrue: copies, leaks, signs, shortcuts, bad labels.
 
-    python data_tools/audit.py data/fi
-    python data_tools/audit.py facial_expressions --dataset facial_expressions --drop contempt
-    python data_tools/audit.py data/fi --fail-on leakage,placeholders     # status 1 if found
+    python -m deepconnotation.audit data/fi
+    python -m deepconnotation.audit facial_expressions --dataset facial_expressions --drop contempt
+    python -m deepconnotation.audit data/fi --fail-on leakage,placeholders     # status 1 if found
 
 Prints a summary and writes audit.html and audit.json.
 """
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     if second is not None:
         found.agreement = agreement(table, second, classes)
     out = Path(args.out or f"{args.dataset.rstrip('/')}-audit")
-    command = f"python data_tools/audit.py {shlex.join(sys.argv[1:])}"
+    command = f"python -m deepconnotation.audit {shlex.join(sys.argv[1:])}"
     write_atomic(out / "audit.json", json.dumps(asdict(found), indent=1) + "\n")
     write_atomic(out / "audit.html", audit_page.write(found, pictures, args.dataset, command))
     print(audit_page.text(found))

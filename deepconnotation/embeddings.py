@@ -73,7 +73,7 @@ class Embeddings:
         if manifest.fingerprint(dataset) != config["fingerprint"]:
             raise UserError(f"{dataset} has changed since {folder} was made; embed again")
         if not (ids["split"] == "train").any():
-            raise UserError(f"{dataset} has no training split; make one with data_tools/split.py")
+            raise UserError(f"{dataset} has no training split; make one with deepconnotation split")
         info = manifest.read_info(dataset)
         labels = np.array(numbered(ids["label"], info.classes), np.int64)
         return cls(folder, dataset, info, ids, rows, labels, config)

@@ -1,10 +1,10 @@
 """Make a prepared data set from addresses, an archive or a folder of pictures.
 
-    python data_tools/fetch_and_resize.py EmotionImages/*.csv --dataset fi --size 32 --out data/fi
-    python data_tools/fetch_and_resize.py PICTURES --dataset folder --size 64 --out data/mine
-    python data_tools/fetch_and_resize.py facial_expressions --dataset facial_expressions \\
+    python -m deepconnotation.prepare EmotionImages/*.csv --dataset fi --size 32 --out data/fi
+    python -m deepconnotation.prepare PICTURES --dataset folder --size 64 --out data/mine
+    python -m deepconnotation.prepare facial_expressions --dataset facial_expressions \\
         --size 64 --grey --drop contempt --fractions 72/8/20 --out data/faces
-    python data_tools/fetch_and_resize.py PEOPLE --size 96 --faces --out data/people
+    python -m deepconnotation.prepare PEOPLE --size 96 --faces --out data/people
 
 A run that was interrupted goes on when the same command is given again. What was fetched or
 unpacked stays in OUT-originals, for another size; delete it when it is needed no more.

@@ -394,7 +394,7 @@ def _audit(dataset: Path) -> str:
         found = Findings(**json.loads(path.read_text("utf-8")))
         parts.append(f"<pre>{escape(audit_page.text(found))}</pre>")
     else:
-        parts.append("<p>Not audited yet: <code>python data_tools/audit.py "
+        parts.append("<p>Not audited yet: <code>deepconnotation audit "
                      f"{escape(dataset)}</code>, then evaluate again.</p>")  # fmt: skip
     return "".join(parts)
 

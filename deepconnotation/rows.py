@@ -11,7 +11,7 @@ from deepconnotation.presets import PRESETS
 SOURCES = {
     "fi": ("fi/images", "fi", "FI (You et al. 2016), a folder a class: ask its authors "
            "(https://qzyou.github.io), or fetch the list of addresses with "
-           "data_tools/fetch_and_resize.py"),
+           "deepconnotation prepare"),
     "affectnet": ("affectnet", "affectnet", "AffectNet: ask for it at "
                   "http://mohammadmahoor.com/affectnet"),
     "facial_expressions": ("facial_expressions", "facial_expressions",

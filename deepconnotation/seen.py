@@ -118,5 +118,5 @@ def refuse(who: str, known: np.ndarray, dataset: str | Path) -> None:
         raise UserError(
             f"{who} was trained on {len(leaked)} pictures that {dataset} keeps for dev or test, "
             f"{leaked['source'].iloc[0]} first; use a run trained on the same splits "
-            "(data_tools/split.py --like makes them)"
+            "(deepconnotation split --like makes them)"
         )

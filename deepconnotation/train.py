@@ -378,7 +378,7 @@ def make_trainer(
             "tensorflow-cpu, then pip install 'tensorflow[and-cuda]'")  # fmt: skip
     if dev is None and settings.multi_label:
         raise UserError("--multi-label: thresholds are chosen on a dev split; make one with "
-                        "data_tools/split.py")  # fmt: skip
+                        "deepconnotation split")  # fmt: skip
     if dev is None:
         say("There is no dev split: the last epoch's weights are kept, nothing is chosen.")
     return trainer

@@ -361,7 +361,7 @@ def _train_classifier(
 
 
 def _no_dev(data: Path) -> UserError:
-    return UserError(f"{data} has no dev split to search on; make one with data_tools/split.py")
+    return UserError(f"{data} has no dev split to search on; make one with deepconnotation split")
 
 
 def best_command(space: Space, params: dict, data: str, monitor: str) -> str:

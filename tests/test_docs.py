@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +43,8 @@ def test_there_are_commands_on_the_pages():
 @pytest.mark.parametrize(("page", "program", "arguments"), COMMANDS)
 def test_every_command_is_understood(page, program, arguments):
     """Its flags exist and take these values."""
-    path = ROOT / "data_tools" / f"{program}.py"
-    if program == "fetch_and_resize":
-        module = import_module("deepconnotation.prepare")
-    elif program == "cloud":
-        module = import_module("deepconnotation.cloud.command")
-    elif path.exists() and program != "audit":
-        spec = util.spec_from_file_location(program, path)
-        module = util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        module = import_module(f"deepconnotation.{program}")
+    named = {"fetch_and_resize": "prepare", "cloud": "cloud.command"}
+    module = import_module(f"deepconnotation.{named.get(program, program)}")
     words = [w for w in shlex.split(arguments) if w != "..."]
     if words not in ([], ["--help"]) or program in ("reproduce", "demo"):
         module.parse(words)

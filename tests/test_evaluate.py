@@ -87,7 +87,7 @@ def test_card_of_faces(toy_run):
 
 def test_an_audit_of_the_data_is_in_the_report(toy_run, toy_data):
     page = (toy_run.path / "report.html").read_text()
-    assert f"python data_tools/audit.py {toy_data}" in page
+    assert f"deepconnotation audit {toy_data}" in page
     done = tool("audit.py", toy_data)
     assert done.returncode == 0, done.stderr
     evaluate.evaluate(toy_run, toy_data)

@@ -205,7 +205,7 @@ def fingerprint(dataset: str | Path) -> str:
 
 
 def _missing(path: Path) -> UserError:
-    return UserError(f"{path}: no such file; make a data set with data_tools/fetch_and_resize.py")
+    return UserError(f"{path}: no such file; make a data set with deepconnotation prepare")
 
 
 def file_of(split: str, label: str, image_id: str) -> str:

@@ -62,7 +62,7 @@ def load(dataset: str | Path, split: str, classes: Sequence[str] | None = None) 
     table = table[table["split"] == split].sort_values("id").reset_index(drop=True)
     if table.empty:
         raise UserError(
-            f"{dataset} has no pictures in split {split!r}; make one with data_tools/split.py"
+            f"{dataset} has no pictures in split {split!r}; make one with deepconnotation split"
         )
     name = f"{manifest.fingerprint(dataset)[:16]}/{split}.npy"
     path = dataset / ".cache" / name
