@@ -188,7 +188,8 @@ def folder_atomic(folder: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with naming(folder):
+            yield partial
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -200,20 +201,39 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Write a whole file under a temporary name in the same folder, then rename it into place."""
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let what the operating system refuses inside of it, a full disk for example, name a file that
+    somebody knows, where it names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextlib.contextmanager
+def file_atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name in the same folder; the file that is made there is called `path` when
+    all of it is on the disk, and goes where something fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = utf8(content) if isinstance(content, str) else content
+    partial = path.with_name(f".{os.getpid()}.tmp.{path.name}")  # writers look at how it ends
     try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with naming(path):
+            yield partial
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        error.filename = str(path)  # the name that somebody knows
+        if error.filename == str(partial):
+            error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file under a temporary name in the same folder, then rename it into place."""
+    with file_atomic(path) as partial:
+        partial.write_bytes(utf8(content) if isinstance(content, str) else content)

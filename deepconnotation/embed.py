@@ -123,7 +123,7 @@ def embed(
     if done:
         rows = np.load(path, mmap_mode="r+")
     else:
-        rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        rows = pipeline.new_array(path, np.float32, shape)
 
     def save(count: int) -> None:
         rows.flush()

@@ -37,9 +37,25 @@ def main(arguments: list[str] | None = None) -> None:
     from deepconnotation.evaluate import Part, evaluate
 
     args = parse(arguments)
-    found = ensemble([run.load(folder) for folder in args.runs], Path(args.run), args.soup)
+    folder = Path(args.run)
+    found = _without_figures(folder) or ensemble(
+        [run.load(member) for member in args.runs], folder, args.soup
+    )
     data = found.config["data"]
     evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "deepconnotation.ensemble", *sys.argv[1:]])
+
+
+def _without_figures(folder: Path) -> run.Run | None:
+    """Return what the same command has made before it was stopped in its evaluation."""
+    if not (folder / "run.json").exists() or any(folder.glob("metrics*.json")):
+        return None
+    found = run.load(folder)
+    mine = found.config.get("command") == _command() and found.config["state"] == "finished"
+    return found if mine else None
 
 
 def ensemble(members: list[run.Run], folder: Path, as_soup: bool = False) -> run.Run:
@@ -75,7 +91,7 @@ def ensemble(members: list[run.Run], folder: Path, as_soup: bool = False) -> run
         **{name: first[name] for name in SAME if name in first},
         "input_shape": first["input_shape"],
         "arch": arch, "folded": as_soup and first.get("folded", False),
-        "command": shlex.join(["python", "-m", "deepconnotation.ensemble", *sys.argv[1:]]),
+        "command": _command(),
         "members": [str(member.path) for member in members],
         "learned_from": list(dict.fromkeys(chain(*(seen.data_sets(m.config) for m in members)))),
         "settings": settings, "weights": None, "teacher": None,

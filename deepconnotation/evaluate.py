@@ -165,7 +165,6 @@ def evaluate(
         left_out=left_out, command=shlex.join(command),
     )  # fmt: skip
     words = [*([] if own else [dataset.name]), *what.words]
-    write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
     table = asked.part.table.assign(label=[classes[i] for i in part.labels])
     predictions = predictions_of(found, table, probabilities, classes, told).to_csv(index=False)
     write_atomic(found.path / f"predictions{_suffix(words)}.csv", predictions)
@@ -176,7 +175,10 @@ def evaluate(
     if by:
         print(slices.as_text(summary["slices"]))
     alone = words == [what.split] and not (found.path / "metrics.json").exists()  # no test split
-    print(f"report: {report.write(found, summary, asked, '' if alone else _suffix(words))}")
+    page = report.write(found, summary, asked, "" if alone else _suffix(words))
+    # The last one: whoever goes on after a stop takes it to mean that all the rest is there.
+    write_atomic(found.path / f"metrics{_suffix(words)}.json", json.dumps(summary, indent=2) + "\n")
+    print(f"report: {page}")
     return summary
 
 

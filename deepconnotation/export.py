@@ -11,7 +11,9 @@ what differs is printed.
 """
 
 import argparse
+import errno
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +74,7 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
 
     if form != "small":  # the others are of probabilities first
         found.need_classes()
+    found.need_net()
     run.spare(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -79,6 +82,8 @@ def export(found: run.Run, form: str, folder: Path) -> tuple[Path, Probabilities
     except (UserError, OSError):
         raise
     except Exception as error:  # the converters raise many kinds, with pages of text
+        if (full := os.strerror(errno.ENOSPC)) in str(error):
+            raise OSError(errno.ENOSPC, full, str(folder)) from None
         raise UserError(f"--to {form}: {found.path} cannot be converted "
                         f"({one_line(error)[:160]}); choose another form") from None  # fmt: skip
     if example := export_examples.EXAMPLES.get(form):

@@ -13,7 +13,7 @@ import numpy as np
 from deepconnotation import card, fast, litert, run, seen
 from deepconnotation.answer import answers_of
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError, quiet, write_atomic
+from deepconnotation.console import UserError, folder_atomic, quiet, write_atomic
 from deepconnotation.data import manifest, pipeline
 from deepconnotation.export import Probabilities, put_inside
 
@@ -135,16 +135,17 @@ def small(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]
     """A run folder whose weights keep `DIGITS` binary digits of their fraction, packed."""
     if any(folder.iterdir()):
         raise UserError(f"--out {folder} exists already; choose another name")
-    path = folder / "model.keras"
-    run.save_model(found.model, path)
-    _round_weights(path)
-    seen.write(folder, seen.of(found))
-    made = run.Run(folder, found.config).update(model_sha256=run.file_sha256(path))
-    figures = found.path / "metrics.json"
-    if figures.exists():
-        card.write(made, json.loads(figures.read_text("utf-8")))
-    answer = answers_of(made)
-    return path, lambda images: np.exp(answer(images)[0].numpy())
+    with folder_atomic(folder) as partial:
+        path = partial / "model.keras"
+        run.save_model(found.model, path)
+        _round_weights(path)
+        seen.write(partial, seen.of(found))
+        made = run.Run(partial, found.config).update(model_sha256=run.file_sha256(path))
+        figures = found.path / "metrics.json"
+        if figures.exists():
+            card.write(made, json.loads(figures.read_text("utf-8")))
+    answer = answers_of(run.load(folder))
+    return folder / path.name, lambda images: np.exp(answer(images)[0].numpy())
 
 
 def _round_weights(path: Path) -> None:

@@ -6,7 +6,6 @@ ceases to be finite, so the loop is written out here. Everything it needs to go 
 
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from sklearn.metrics import balanced_accuracy_score
 from deepconnotation import affect, calibration, distribution, losses, multilabel
 from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError, progress, reading, write_atomic
+from deepconnotation.console import UserError, file_atomic, progress, reading, write_atomic
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
 from deepconnotation.distributed import Team
@@ -528,14 +527,8 @@ class Trainer:
     def save(self) -> None:
         """Write last/state.npz."""
         arrays = {f"v{i:05}": v.numpy() for i, v in enumerate(self._variables())}
-        folder = self.run.path / "last"
-        folder.mkdir(exist_ok=True)
-        partial = folder / f".state.{os.getpid()}.tmp"
-        with open(partial, "wb") as file:
-            np.savez(file, progress=np.array(self.progress.to_json()), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / "state.npz")
+        with file_atomic(self.run.path / "last" / "state.npz") as partial:
+            np.savez(partial, progress=np.array(self.progress.to_json()), **arrays)
 
     def restore(self) -> None:
         """Read last/state.npz; without one the run starts at its beginning.

@@ -65,6 +65,9 @@ def write(found: run.Run) -> None:
         print(f"no {fast.FILE}: {one_line(error)[:160]}; predict will use Keras", file=sys.stderr)
         return
     path = found.path / fast.FILE
-    write_atomic(path, data)
-    known = fast.made_of(found, run.file_sha256(path))
-    write_atomic(found.path / fast.MADE_OF, json.dumps(known, indent=2) + "\n")
+    try:
+        write_atomic(path, data)
+        known = fast.made_of(found, run.file_sha256(path))
+        write_atomic(found.path / fast.MADE_OF, json.dumps(known, indent=2) + "\n")
+    except OSError as error:  # a full disk; answers go on without
+        print(f"{error.filename}: {error.strerror}; predict will use Keras", file=sys.stderr)

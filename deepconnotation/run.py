@@ -12,7 +12,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepconnotation.console import UserError, write_atomic
+from deepconnotation.console import UserError, file_atomic, write_atomic
 
 if TYPE_CHECKING:
     import keras
@@ -222,10 +221,8 @@ def save_model(model: "keras.Model", path: Path) -> None:
     """Write a .keras file, of Keras' own layers, under a temporary name and rename it."""
     from deepconnotation.models.fused import plain
 
-    partial = path.with_name(f".{os.getpid()}.tmp.keras")
-    with plain(model):
+    with file_atomic(path) as partial, plain(model):
         model.save(partial)
-    os.replace(partial, path)
 
 
 def now() -> str:

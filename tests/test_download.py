@@ -10,6 +10,7 @@ import time
 
 import pytest
 import server
+from tools import files_of_at_most
 
 from deepconnotation.console import UserError
 from deepconnotation.data import download, web
@@ -93,6 +94,15 @@ def test_a_second_call_asks_only_for_what_may_pass(host, tmp_path):
     path_of(tmp_path, urls[0]).unlink()
     assert not download.download(urls[:1], tmp_path, LIMITS)[urls[0]].reason
     assert path_of(tmp_path, urls[0]).read_bytes() == server.picture(1)
+
+
+def test_a_picture_that_a_full_disk_cuts_short_is_fetched_again(host, tmp_path):
+    url = host.url("/ok/1")
+    with files_of_at_most(len(server.picture(1)) - 1), pytest.raises(OSError, match="too large"):
+        download.download([url], tmp_path, LIMITS)
+    assert not path_of(tmp_path, url).exists()
+    download.download([url], tmp_path, LIMITS)
+    assert path_of(tmp_path, url).read_bytes() == server.picture(1)
 
 
 def test_retry_after_is_honoured_for_the_whole_host(host, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from deepconnotation import embed, ensemble, evaluate, heatmap, run, seen, train
+from deepconnotation import embed, ensemble, evaluate, heatmap, report, run, seen, train
 from deepconnotation.answer import answers_of, outputs
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
@@ -85,6 +85,25 @@ def test_an_interrupted_one_leaves_nothing(members, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ensemble.ensemble(members, tmp_path / "all")
     assert not (tmp_path / "all").exists()
+
+
+def test_stopped_in_its_evaluation_it_goes_on_from_there(members, tmp_path, monkeypatch):
+    words = [str(members[0].path), str(members[0].path), "--run", str(tmp_path / "all")]
+    monkeypatch.setattr("sys.argv", ["ensemble", *words])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(report, "write", full)
+        ensemble.main(words)
+    assert not (tmp_path / "all/metrics.json").exists()
+    before = (tmp_path / "all/model.keras").stat().st_mtime_ns
+    ensemble.main(words)
+    assert (tmp_path / "all/report.html").exists() and (tmp_path / "all/metrics.json").exists()
+    assert (tmp_path / "all/model.keras").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="exists already"):
+        ensemble.main(words)
 
 
 def test_each_member_sees_pictures_of_its_own_size(members, toy_source, toy_data, tmp_path):

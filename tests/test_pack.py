@@ -1,6 +1,7 @@
 """Packed pictures come out as they went in."""
 
 import pytest
+from tools import files_of_at_most
 
 from deepconnotation.data import pack
 
@@ -20,3 +21,17 @@ def test_packed_and_unpacked(tmp_path, monkeypatch):
     (tmp_path / "data@2+1.pack").unlink()
     with pytest.raises(FileNotFoundError):
         pack.unpack(tmp_path, [(names[0], "a.jpg")])
+
+
+def test_what_a_full_disk_cuts_short_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = pack.write("pack", [bytes(5000)])
+    with files_of_at_most(3000):
+        with pytest.raises(OSError, match="too large: 'other'"):
+            pack.write("other", [bytes(2000), bytes(2000)])
+        with pytest.raises(OSError, match="too large: 'folder/a.jpg'"):
+            (tmp_path / "folder").mkdir()
+            (tmp_path / "pack").rename("folder/pack")
+            pack.unpack("folder", [(names[0], "a.jpg")])
+    pack.unpack("folder", [(names[0], "a.jpg")])
+    assert (tmp_path / "folder/a.jpg").read_bytes() == bytes(5000)

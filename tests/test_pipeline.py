@@ -1,5 +1,7 @@
 """Batches and augmentation against numpy."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,6 +41,22 @@ def test_cache_follows_the_manifest_and_may_be_deleted(toy_source, tmp_path):
     with pytest.raises(UserError, match="empty.*prepare the data set again"):
         for name in manifest.SPLITS:
             pipeline.load(out, name)
+
+
+def test_the_room_of_an_array_is_taken_before_it_is_written_to(toy_data, tmp_path, monkeypatch):
+    """A full disk would kill the process in the midst of it."""
+    path = tmp_path / "rows.npy"
+    array = pipeline.new_array(path, np.float32, (1000, 1000))
+    assert path.stat().st_blocks * 512 >= 4_000_000 and (np.load(path) == array).all()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    data = shutil.copytree(toy_data, tmp_path / "data", ignore=lambda *_: [".cache"])
+    monkeypatch.setattr(pipeline.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/train.npy'"):
+        pipeline.load(data, "train")
+    assert not [p for p in (data / ".cache").rglob("*") if p.is_file()]
 
 
 def test_a_data_set_that_may_only_be_read(elsewhere, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import resource
 import runpy
 import sys
 import warnings
@@ -17,6 +18,17 @@ def tool(name: str, *arguments) -> CompletedProcess:
     """Run data_tools/NAME; return its exit status and what it printed."""
     path = str(TOOLS / name)
     return _run([path, *map(str, arguments)], lambda: runpy.run_path(path, run_name="__main__"))
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int):
+    """Refuse longer files as a full disk does: what fits is written, and the rest is not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def command(name: str, *arguments, stdin: str = "", cwd: str | Path = ".") -> CompletedProcess:

@@ -489,7 +489,8 @@ class Fetcher:
         if path.parent not in self._made:
             path.parent.mkdir(exist_ok=True)
             self._made.add(path.parent)
-        with open(f"{path}.part", "wb", buffering=0) as file:
+        # Buffered: an unbuffered file takes what a full disk has room for, and says nothing.
+        with open(f"{path}.part", "wb") as file:
             while chunk := response.raw.read1(CHUNK, decode_content=True):
                 trace.bytes += len(chunk)
                 if trace.bytes > limit:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from deepconnotation.console import naming
+
 _NAME = re.compile(r"(.+)@(\d+)\+(\d+)")
 
 
@@ -19,7 +21,7 @@ def write(path: str | Path, contents: Sequence[bytes]) -> list[str]:
     for content in contents:
         names.append(f"{path}@{offset}+{len(content)}")
         offset += len(content)
-    with open(path, "wb", buffering=0) as file:
+    with naming(path), open(path, "wb") as file:
         file.write(b"".join(contents))
     return names
 
@@ -55,11 +57,14 @@ def unpack(folder: str | Path, places: Sequence[tuple[str, str]]) -> None:
         by_pack[path].append((int(offset), int(size), file))
 
     def one(path: str) -> None:
-        data = Path(f"{folder}/{path}").read_bytes()
+        data = memoryview(Path(f"{folder}/{path}").read_bytes())
         for offset, size, file in by_pack[path]:
             target = os.open(f"{folder}/{file}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            rest = data[offset : offset + size]
             try:
-                os.write(target, data[offset : offset + size])
+                with naming(f"{folder}/{file}"):
+                    while rest:  # a full disk takes what it can before it refuses
+                        rest = rest[os.write(target, rest) :]
             finally:
                 os.close(target)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation.console import UserError, progress
+from deepconnotation.console import UserError, file_atomic, naming, progress
 from deepconnotation.data import manifest
 from deepconnotation.data.decode import Rejected, decode
 from deepconnotation.emotions import numbered
@@ -90,12 +90,8 @@ def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) ->
     for stale in path.parent.parent.glob("*"):
         if stale != path.parent:
             shutil.rmtree(stale, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        packed = np.lib.format.open_memmap(
-            partial, mode="w+", dtype=np.uint8, shape=(len(files), *size, 3)
-        )
+    with file_atomic(path) as partial:
+        packed = new_array(partial, np.uint8, (len(files), *size, 3))
         with (
             ThreadPoolExecutor() as pool,
             progress(f"{path.stem} pictures packed", len(files)) as advance,
@@ -105,9 +101,20 @@ def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) ->
                 packed[i] = picture
                 advance(1)
         packed.flush()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """Return a new .npy file of zeros, memory-mapped.
+
+    Raises:
+        OSError: when the disk has no room for it. To write to a mapped file that turns out to have
+            none kills the process without a word.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with naming(path), open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def epoch_order(labels: np.ndarray, seed: int, epoch: int, ceiling: float = 0.0) -> np.ndarray:
