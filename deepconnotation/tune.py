@@ -39,6 +39,7 @@ from deepconnotation.console import (
     UserError,
     argument_parser,
     counting_number,
+    one_line,
     run_command,
     seed_number,
     write_atomic,
@@ -279,12 +280,26 @@ def search(
         if done + len(running) < trials:
             if not space.grid:  # a seed a trial: processes side by side must not draw the same
                 study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-            study.optimize(run_trial, n_trials=1)
+            _one_more(study, run_trial, out)
         else:
             time.sleep(1)
             optuna.storages.fail_stale_trials(study)
     if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
         raise UserError(f"none of the trials in {out} gave a figure; try lower rates")
+
+
+def _one_more(study: "optuna.Study", run_trial: Callable, out: Path) -> None:
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        study.optimize(run_trial, n_trials=1)
+    except AssertionError as error:  # Optuna's own, when it cannot note how a trial ended
+        failed = error.__context__
+        if not isinstance(failed, StorageInternalError):
+            raise
+        raise UserError(f"{out / 'study.db'} cannot be written "
+                        f"({one_line(failed.__cause__ or failed)[:160]}); make room, then give the "
+                        "same command again") from None  # fmt: skip
 
 
 def finished(study: "optuna.Study") -> list:

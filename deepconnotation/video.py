@@ -135,7 +135,8 @@ def watch(
                 advance(len(some))
                 some = list(islice(frames, BATCH))
     finally:  # what came is drawn, also when the film turns out to be damaged
-        plot(table, classes, found.axes)
+        if table.exists() and table.stat().st_size:  # a full disk leaves nothing in it
+            plot(table, classes, found.axes)
     if faceless and told is None:
         raise UserError(f"{video}: no face was found in {faceless} frames")
     if faceless:

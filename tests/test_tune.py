@@ -176,6 +176,20 @@ def test_a_run_is_not_written_over(toy_run, toy_data):
         tune.main(["original-rate", "--data", str(toy_data), "--out", str(toy_run.path)])
 
 
+def test_a_study_that_cannot_be_written_is_named(space, toy_data, tmp_path, monkeypatch):
+    optuna = pytest.importorskip("optuna")
+
+    def full(*arguments, **named):
+        raise optuna.exceptions.StorageInternalError("it") from OSError("disk is full")
+
+    monkeypatch.setattr(tune, "_train_net", lambda *_: [{"val_loss": 1.0}])
+    command = [space, "--data", str(toy_data), "--out", str(tmp_path / "out"), "--trials", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.storages._CachedStorage, "set_trial_state_values", full)
+        with pytest.raises(UserError, match=r"study.db cannot be written \(disk is full\)"):
+            tune.main(command)
+
+
 def test_a_damaged_study_is_named(space, toy_data, tmp_path):
     (tmp_path / "study.db").write_bytes(b"no database at all, " * 20)
     with pytest.raises(UserError, match="study.db: file is not a database; choose another --out"):

@@ -81,6 +81,13 @@ def test_it_goes_on_where_it_was_left(toy_run, short, tmp_path):
     assert np.allclose(*pair, atol=1e-4)
 
 
+def test_a_full_disk_is_told(toy_run, short, tmp_path, monkeypatch):
+    table = tmp_path / "emotions.csv"
+    monkeypatch.setattr(video, "write_atomic", lambda *_: table.symlink_to("/dev/full"))
+    with pytest.raises(OSError, match="No space left"):
+        video.watch(toy_run, str(short), table, 0.5, 2.0, None)
+
+
 @pytest.mark.parametrize("share", [0.5, 1])
 def test_valence_and_arousal_are_followed_too(toy_run, short, tmp_path, monkeypatch, share):
     settings = {**toy_run.config["settings"], "affect": "ccc", "affect_share": share}
