@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from deepconnotation.console import UserError, progress, write_atomic
+from deepconnotation.console import UserError, naming, progress, write_atomic
 from deepconnotation.data import duplicates, faces, manifest, pack, split
 from deepconnotation.data.decode import Picture, Rejected, decode, part
 from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
@@ -291,6 +291,7 @@ def _decode_all(
     packs = str((journal.parent / "packs").resolve())
     chunks = [(todo[k : k + CHUNK], packs, info) for k in range(0, len(todo), CHUNK)]
     with (
+        naming(journal),
         open(journal, "ab") as log,
         progress("pictures", len(ids), len(records)) as advance,
     ):
