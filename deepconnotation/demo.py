@@ -36,6 +36,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
+    if args.run == str(SHIPPED) and not SHIPPED.exists():  # installed without a clone, or elsewhere
+        raise UserError(f"{SHIPPED}, which comes with a clone, is not in this folder; name a run")
     found = run.load(args.run)
     found.need_classes()
     with tempfile.TemporaryDirectory(prefix="deepconnotation-demo-") as uploads:

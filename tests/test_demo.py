@@ -181,3 +181,8 @@ def test_a_taken_port_is_said(toy_run, address):
     port = address.rpartition(":")[2]
     done = command("demo", toy_run.path, "--port", port)
     assert done.returncode == 2 and f"--port {port}" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_clone_it_asks_for_a_run(tmp_path):
+    done = command("demo", cwd=tmp_path)
+    assert done.returncode == 2 and "comes with a clone, is not in this folder" in done.stderr
