@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 import zipfile
@@ -79,8 +80,10 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's `main` and leave the process with its exit status.
 
     `UserError` and the operating system's refusals become one line on standard error and status
-    2; Ctrl-C gives 130.
+    2; Ctrl-C gives 130, and so does SIGTERM.
     """
+    # `kill`, a batch system, a container that is stopped: what Ctrl-C would keep is kept.
+    signal.signal(signal.SIGTERM, _terminated)
     # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -103,6 +106,11 @@ def run_command(main: Callable[[], int | None]) -> None:
         print(f"error: {printable(name)}{error.strerror or error}{hint}", file=sys.stderr)
         status = BAD_USE
     sys.exit(status)
+
+
+def _terminated(*_) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout(1) sends it twice
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -548,7 +548,8 @@ class Trainer:
 
 @contextmanager
 def _ctrl_c():
-    """Let the first Ctrl-C ask for a stop after the step; the second one stops at once."""
+    """Let SIGTERM and the first Ctrl-C ask for a stop after the step; a second Ctrl-C stops at
+    once."""
     asked = False
 
     def ask(*_) -> None:
@@ -557,11 +558,12 @@ def _ctrl_c():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        before = signal.signal(signal.SIGINT, ask)
+        before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: nobody can press Ctrl-C here
         yield lambda: False
         return
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -44,7 +44,7 @@ def address(toy_run, tmp_path_factory):
                                env={**os.environ, "TMPDIR": str(temp)})  # fmt: skip
     assert f"http://127.0.0.1:{port}" in process.stdout.readline()
     yield f"http://127.0.0.1:{port}"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as `docker stop` does
     assert process.wait(timeout=60) == 130
     assert not list(temp.glob("deepconnotation-demo-*"))  # nothing is kept
 

@@ -305,7 +305,8 @@ def test_ten_kills_lose_nothing_and_fetch_nothing_twice(host, tmp_path):
     assert len({r["url"] for r in last}) == len(last) == len(paths)
 
 
-def test_ctrl_c_keeps_what_came(host, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_ctrl_c_keeps_what_came(host, tmp_path, sent):
     host.slow = 0.02
     (tmp_path / "urls").write_text("\n".join(host.url(f"/ok/{i}") for i in range(300)))
     program = f"from deepconnotation.console import run_command\ndef main():{PROGRAM}".replace(
@@ -316,7 +317,7 @@ def test_ctrl_c_keeps_what_came(host, tmp_path):
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while _lines(tmp_path / "got/journal.jsonl") < 50:
         time.sleep(0.005)
-    job.send_signal(signal.SIGINT)
+    job.send_signal(sent)
     _, err = job.communicate(timeout=20)
     assert job.returncode == 130 and "the same command goes on" in err and "Traceback" not in err
     before = sum(host.asked.values())

@@ -618,7 +618,8 @@ def test_stopped_in_the_first_epoch_goes_on_from_there_and_not_from_the_weights(
 
     def stop_in_step_two(trainer):
         if trainer.progress.step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(2):  # as timeout(1) does
+                os.kill(os.getpid(), signal.SIGTERM)
         return rate(trainer)
 
     whole, part = tmp_path / "whole", tmp_path / "part"

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from PIL import Image
 from tools import TOOLS, tool
 
 from deepconnotation.console import UserError
-from deepconnotation.data import manifest, prepare
+from deepconnotation.data import engine, manifest, prepare
 from deepconnotation.data.sources import folder, toy
 from deepconnotation.emotions import FI
 
@@ -130,14 +129,14 @@ def test_killed_and_resumed_is_byte_equal(many_pictures, tmp_path):
     kills = 0
     for lines in (2, 8, 16):
         job = subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+                               stderr=subprocess.PIPE)  # fmt: skip
         while job.poll() is None:
             if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
-                os.killpg(job.pid, signal.SIGKILL)
+                job.kill()
                 kills += 1
                 break
             time.sleep(0.01)
-        job.wait()
+        job.communicate(timeout=60)  # until its worker has closed standard error, too: has ended
     assert kills >= 2
     seen = journal.read_bytes().count(b'"sha256"')
     done = subprocess.run([*command, tmp_path / "killed"], capture_output=True, text=True)
@@ -148,6 +147,11 @@ def test_killed_and_resumed_is_byte_equal(many_pictures, tmp_path):
     for file in manifest.read(tmp_path / "whole")["file"]:
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
     assert not (tmp_path / "killed/.work").exists()
+
+
+def test_a_worker_that_is_killed_is_told():
+    with pytest.raises(UserError, match="a worker process was killed"):
+        list(engine.run("local", os._exit, [(9,)], 1))
 
 
 def test_split_moves_pictures_and_survives_a_kill(toy_source, tmp_path):

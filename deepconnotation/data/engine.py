@@ -1,10 +1,14 @@
 """Where the processor's work is done: on this machine's cores, or on a Ray cluster."""
 
+import contextlib
 import itertools
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from deepconnotation.console import UserError, one_line
 
@@ -33,7 +37,7 @@ def run(engine: str, function: Callable, tasks: Sequence[tuple], workers: int | 
 
 def _here(function: Callable, tasks: Sequence[tuple], workers: int | None) -> Iterator:
     workers = min(workers or os.cpu_count() or 1, max(len(tasks), 1))
-    with ProcessPoolExecutor(workers, initializer=leave_ctrl_c_to_the_parent) as pool:
+    with worker_pool(workers) as pool:
         futures = [pool.submit(function, *task) for task in tasks]
         try:
             for future in futures:
@@ -42,9 +46,33 @@ def _here(function: Callable, tasks: Sequence[tuple], workers: int | None) -> It
             pool.shutdown(cancel_futures=True)
 
 
-def leave_ctrl_c_to_the_parent() -> None:
-    """Make a worker process ignore Ctrl-C, which a terminal sends to all of them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def worker_pool(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Yield processes that leave Ctrl-C to this one and end with it, however it ends.
+
+    Args:
+        workers: how many; None takes one a core.
+
+    Raises:
+        UserError: when one of them was killed.
+    """
+    try:
+        with ProcessPoolExecutor(workers, initializer=_follow_the_parent) as pool:
+            yield pool
+    except BrokenProcessPool:
+        raise UserError("a worker process was killed (is memory short?); given again, the command "
+                        "goes on") from None  # fmt: skip
+
+
+def _follow_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _on_ray(function: Callable, tasks: Sequence[tuple]) -> Iterator:

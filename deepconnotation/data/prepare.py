@@ -12,7 +12,6 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from deepconnotation.console import UserError, naming, progress, write_atomic
 from deepconnotation.data import duplicates, faces, manifest, pack, split
 from deepconnotation.data.decode import Picture, Rejected, decode, part
 from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
-from deepconnotation.data.engine import leave_ctrl_c_to_the_parent, run
+from deepconnotation.data.engine import run, worker_pool
 from deepconnotation.data.sources import Item, Rejection, Source, image_ids
 
 JPEG_QUALITY = 95
@@ -180,7 +179,7 @@ def resplit(
     hashes = np.array([int(h, 16) for h in table["phash"]], np.uint64)
 
     def thumbnails_of(rows: np.ndarray) -> Iterator[Image.Image]:
-        with ProcessPoolExecutor(initializer=leave_ctrl_c_to_the_parent) as pool:
+        with worker_pool() as pool:
             paths = [f"{dataset}/{name}" for name in table["file"].iloc[rows]]
             yield from pool.map(read_thumbnail, paths, chunksize=CHUNK)
 
