@@ -174,7 +174,7 @@ def _confusion(summary: dict, classes: list[str]) -> str:
         colour = "white" if share[row, column] > 0.55 else "#222222"
         text = f"{100 * share[row, column]:.0f} %\n{n}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -234,7 +234,8 @@ def circumplex(summary: dict, rated: pd.DataFrame, told: np.ndarray) -> str:
         axes.axvline(0, color=GREY, linewidth=0.5)
         for index, name in enumerate(dict.fromkeys(rated["label"])):
             own = points[(rated["label"] == name).to_numpy()]
-            axes.scatter(*own.T, s=9, alpha=0.7, color=f"C{index % 10}", label=name)
+            axes.scatter(*own.T, s=9, alpha=0.7, color=f"C{index % 10}", label=name,
+                         rasterized=True)  # fmt: skip
         axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", title=title,
                  xlabel="valence", ylabel="arousal")  # fmt: skip
     figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)

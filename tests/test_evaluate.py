@@ -1,17 +1,20 @@
 """Evaluation and report of a trained run."""
 
+import base64
 import json
 import re
 import shutil
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from tools import tool
 
-from deepconnotation import card, ensemble, evaluate, predict, predictions, report, run, train
+from deepconnotation import card, ensemble, evaluate, page, predict, predictions, report, run, train
 from deepconnotation.backend import keras
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, pipeline
@@ -65,6 +68,16 @@ def test_report_is_one_page_with_all_that_is_in_it(toy_run):
     for words in ("drawn by the program", "95 % interval", "majority", "Limits", "viewport"):
         assert words in page
     assert all(c in page for c in toy_run.classes)
+
+
+def test_figures_show_letters_of_every_script(recwarn):
+    """Matplotlib's own font has no Chinese; the browser that shows the page has."""
+    figure = Figure()
+    figure.text(0.5, 0.5, "喜悦")
+    image = page.figure_image(figure, "a figure")
+    drawn = base64.b64decode(re.search(r"data:image/svg\+xml;base64,([^\"]+)", image)[1])
+    assert "喜悦" in "".join(ElementTree.fromstring(drawn).itertext()) and not recwarn.list
+    assert page.figure_image(figure, "a figure") == image
 
 
 def test_card_says_what_the_report_says(toy_run):
