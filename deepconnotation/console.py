@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -201,6 +202,29 @@ def folder_atomic(folder: Path) -> Iterator[Path]:
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Work in a folder without another process that asks for the same; the kernel forgets it with
+    the process, however it ends.
+
+    Raises:
+        UserError: when there is one.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(f"{folder}: another process is at work there; wait for it, or end it"
+                        ) from None  # fmt: skip
+    except OSError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def utf8(text: str) -> bytes:

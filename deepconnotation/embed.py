@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from deepconnotation.console import (
     UserError,
+    alone_in,
     argument_parser,
     progress,
     reading,
@@ -114,33 +115,37 @@ def embed(
         "learned_from": seen.data_sets(trained.config) if trained else learned_from(backbone),
     }  # fmt: skip
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
-    done = _done(folder, config)
-    write_atomic(folder / "ids.csv", ids.to_csv(index=False, lineterminator="\n"))
-    if trained:
-        seen.write(folder, seen.of(trained))
-    path = folder / "embeddings.npy"
-    shape = (config["images"], config["units"])
-    if done:
-        rows = np.load(path, mmap_mode="r+")
-    else:
-        rows = pipeline.new_array(path, np.float32, shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        done = _done(folder, config)
+        write_atomic(folder / "ids.csv", ids.to_csv(index=False, lineterminator="\n"))
+        if trained:
+            seen.write(folder, seen.of(trained))
+        path = folder / "embeddings.npy"
+        shape = (config["images"], config["units"])
+        if done:
+            rows = np.load(path, mmap_mode="r+")
+        else:
+            rows = pipeline.new_array(path, np.float32, shape)
 
-    def save(count: int) -> None:
-        rows.flush()
-        state = {**config, "done": count, "date": run.now()}
-        write_atomic(folder / "embed.json", json.dumps(state, indent=2) + "\n")
+        def save(count: int) -> None:
+            rows.flush()
+            state = {**config, "done": count, "date": run.now()}
+            write_atomic(folder / "embed.json", json.dumps(state, indent=2) + "\n")
 
-    if done == len(rows):
-        return
-    folded = fold(model, dtype=precision)
-    answer = compiled(folded, lambda pixels: tf.cast(folded(pixels, training=False), tf.float32))
-    with progress("pictures", len(rows), done) as advance:
-        for batch, (start, images) in enumerate(_batches(parts, done), start=1):
-            rows[start : start + len(images)] = answer(images).numpy()
-            advance(len(images))
-            if batch % SAVE_EVERY == 0:
-                save(start + len(images))
-    save(len(rows))
+        if done == len(rows):
+            return
+        folded = fold(model, dtype=precision)
+        answer = compiled(
+            folded, lambda pixels: tf.cast(folded(pixels, training=False), tf.float32)
+        )
+        with progress("pictures", len(rows), done) as advance:
+            for batch, (start, images) in enumerate(_batches(parts, done), start=1):
+                rows[start : start + len(images)] = answer(images).numpy()
+                advance(len(images))
+                if batch % SAVE_EVERY == 0:
+                    save(start + len(images))
+        save(len(rows))
 
 
 def embedding_model(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from deepconnotation import emotions
 from deepconnotation.console import (
     UserError,
+    alone_in,
     argument_parser,
     reading,
     run_command,
@@ -322,9 +323,6 @@ def resume(
     team = team or distributed.team()
     team.meet()  # all have read run.json
     trainer = make_trainer(found, settings, team=team)
-    if team.leads:
-        # model.keras changes with every better epoch; its digest is known again at the end.
-        trainer.run = trainer.run.update(state="running", model_sha256=None)
     return team.together(lambda: _train(trainer, tensorboard, plot))
 
 
@@ -388,21 +386,23 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
     from deepconnotation.evaluate import Part, evaluate
     from deepconnotation.fit import Diverged
 
-    found = trainer.run
-    if tensorboard:
-        trainer.log_to_tensorboard()
-    if plot:
-        _plot(trainer.model, found.path)
-    try:
-        found = trainer.fit()
-    except Diverged as error:
-        print(f"error: {error}; no score is reported. Good weights of earlier epochs, if any, are "
-              f"in {found.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
-        return DIVERGED
-    if trainer.team.leads:
-        data = found.config["data"]
-        evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
-    trainer.team.meet()  # who leads is needed by the others until it is done
+    with alone_in(trainer.run.path):
+        # model.keras changes with every better epoch; its digest is known again at the end.
+        trainer.run = trainer.run.update(state="running", model_sha256=None)
+        if tensorboard:
+            trainer.log_to_tensorboard()
+        if plot:
+            _plot(trainer.model, trainer.run.path)
+        try:
+            found = trainer.fit()
+        except Diverged as error:
+            print(f"error: {error}; no score is reported. Good weights of earlier epochs, if any, "
+                  f"are in {trainer.run.path}. Try a lower --rate.", file=sys.stderr)  # fmt: skip
+            return DIVERGED
+        if trainer.team.leads:
+            data = found.config["data"]
+            evaluate(found, Path(data["path"]), Part("test" if "test" in data["counts"] else "dev"))
+        trainer.team.meet()  # who leads is needed by the others until it is done
     return 0
 
 

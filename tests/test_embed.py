@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from deepconnotation import embed, embeddings, fit, probe, run, seen, train
 from deepconnotation.backend import keras
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, alone_in
 from deepconnotation.data import manifest, pipeline, prepare
 from deepconnotation.models import embedding_mlp, registry
 from deepconnotation.settings import Settings
@@ -154,6 +154,8 @@ def test_killed_and_given_again_the_array_is_equal(toy_run, toy_data, embedded, 
 
 
 def test_what_does_not_fit_is_refused(embedded, toy_run, toy_source, toy_data, tmp_path):
+    with alone_in(embedded), pytest.raises(UserError, match="another process is at work there"):
+        embed.embed(str(toy_run.path), toy_data, embedded)
     with pytest.raises(UserError, match="neither a run folder nor an architecture"):
         embed.embed("vgg99", toy_data, tmp_path / "a")
     with pytest.raises(UserError, match="there are none for --arch resnet18"):

@@ -15,7 +15,7 @@ import pytest
 
 from deepconnotation import backend, fit, run, train
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, alone_in
 from deepconnotation.data import pipeline, prepare
 from deepconnotation.settings import OPTIMIZERS, Settings
 
@@ -517,6 +517,8 @@ def test_a_kill_between_training_and_evaluation_costs_nothing(toy_data, tmp_path
     before = (tmp_path / "r/predictions.csv").read_bytes()
     for name in ("metrics.json", "predictions.csv", "report.html"):
         (tmp_path / "r" / name).unlink()
+    with alone_in(tmp_path / "r"), pytest.raises(UserError, match="r: another process is at work"):
+        train.resume(str(tmp_path / "r"))
     assert train.resume(str(tmp_path / "r")) == 0
     assert (tmp_path / "r/predictions.csv").read_bytes() == before
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from tools import TOOLS, tool
 
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, alone_in
 from deepconnotation.data import engine, manifest, prepare
 from deepconnotation.data.sources import folder, toy
 from deepconnotation.emotions import FI
@@ -152,6 +152,13 @@ def test_killed_and_resumed_is_byte_equal(many_pictures, tmp_path):
 def test_a_worker_that_is_killed_is_told():
     with pytest.raises(UserError, match="a worker process was killed"):
         list(engine.run("local", os._exit, [(9,)], 1))
+
+
+def test_two_at_work_on_one_data_set_are_refused(toy_source, tmp_path):
+    (tmp_path / "d").mkdir()
+    with alone_in(tmp_path / "d"), pytest.raises(UserError, match="d: another process is at work"):
+        prepare.prepare(toy_source, tmp_path / "d", 16, fractions="60/20/20", workers=1)
+    prepare.prepare(toy_source, tmp_path / "d", 16, fractions="60/20/20", workers=1)
 
 
 def test_split_moves_pictures_and_survives_a_kill(toy_source, tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from deepconnotation.console import UserError, naming, progress, write_atomic
+from deepconnotation.console import UserError, alone_in, naming, progress, write_atomic
 from deepconnotation.data import duplicates, faces, manifest, pack, split
 from deepconnotation.data.decode import Picture, Rejected, decode, part
 from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
@@ -88,40 +88,43 @@ def prepare(
     settings = {"size": size, "grey": grey, "sources": _digest(source)}
     settings |= {"faces": True} if cut_faces else {}  # as where it was not yet known
     journal = _open_journal(out, settings)
-    records = _decode_all(source.items, ids, out, info, journal, workers, engine)
+    with alone_in(out):
+        records = _decode_all(source.items, ids, out, info, journal, workers, engine)
 
-    table, rejections = _table(source.items, ids, records)
-    table, dropped = (table, []) if as_published else drop_repeats(table, keep_duplicates)
-    rejections = [*source.rejections, *rejections, *dropped]
-    if table.empty:
-        _write_rejected(out, rejections)
-        common = ", ".join(f"{reason} {n}" for reason, n in list(rejection_counts(out).items())[:3])
-        raise UserError(f"no picture could be taken ({common}); {out / 'rejected.csv'} says more")
-    official = table["split"] != ""
-    given = sorted(set(table["split"][official]))
-    parts = split.without(parts, given) if not official.all() else parts
-    whole = table
-    if as_published:
-        labels = table["label"][~official].tolist()
-        table.loc[~official, "split"] = split.assign(labels, range(len(labels)), parts, seed)
-        table = table.assign(group="")
-    else:
-        table = resplit(out, table, parts, seed, official)
-    _write_rejected(out, [*rejections, *_near_official(whole, table)])
-    if not allow_missing:
-        split.check_classes(
-            split.class_counts(table, info.classes, None if official.any() else parts)
-        )
-    words = describe_split(fractions, seed)
-    if as_published:
-        words = f"{fractions} at random by picture at seed {seed}, nothing left out"
-    elif official.all():
-        words = "given with the data; people and near-duplicates may cross"
-    elif official.any():
-        held_out = " and ".join(given) + (" splits" if len(given) > 1 else " split")
-        words = f"official {held_out}; the others {words}"
-    manifest.move_to(out, table, replace(info, split=words))
-    shutil.rmtree(out / ".work")
+        table, rejections = _table(source.items, ids, records)
+        table, dropped = (table, []) if as_published else drop_repeats(table, keep_duplicates)
+        rejections = [*source.rejections, *rejections, *dropped]
+        if table.empty:
+            _write_rejected(out, rejections)
+            counts = list(rejection_counts(out).items())[:3]
+            common = ", ".join(f"{reason} {n}" for reason, n in counts)
+            raise UserError(f"no picture could be taken ({common}); {out / 'rejected.csv'} says "
+                            "more")  # fmt: skip
+        official = table["split"] != ""
+        given = sorted(set(table["split"][official]))
+        parts = split.without(parts, given) if not official.all() else parts
+        whole = table
+        if as_published:
+            labels = table["label"][~official].tolist()
+            table.loc[~official, "split"] = split.assign(labels, range(len(labels)), parts, seed)
+            table = table.assign(group="")
+        else:
+            table = resplit(out, table, parts, seed, official)
+        _write_rejected(out, [*rejections, *_near_official(whole, table)])
+        if not allow_missing:
+            split.check_classes(
+                split.class_counts(table, info.classes, None if official.any() else parts)
+            )
+        words = describe_split(fractions, seed)
+        if as_published:
+            words = f"{fractions} at random by picture at seed {seed}, nothing left out"
+        elif official.all():
+            words = "given with the data; people and near-duplicates may cross"
+        elif official.any():
+            held_out = " and ".join(given) + (" splits" if len(given) > 1 else " split")
+            words = f"official {held_out}; the others {words}"
+        manifest.move_to(out, table, replace(info, split=words))
+        shutil.rmtree(out / ".work")
     return manifest.read(out)
 
 
