@@ -12,7 +12,7 @@ import pytest
 import server
 from tools import files_of_at_most
 
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, alone_in
 from deepconnotation.data import download, web
 from deepconnotation.data.download import Limits, path_of
 from deepconnotation.data.web import is_private
@@ -303,6 +303,12 @@ def test_ten_kills_lose_nothing_and_fetch_nothing_twice(host, tmp_path):
     assert extra <= 10 * 8
     last = [o for o in _journal_records(journal)]
     assert len({r["url"] for r in last}) == len(last) == len(paths)
+
+
+def test_two_that_fetch_into_one_folder_are_refused(host, tmp_path):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another process is at work there"):
+        download.download([host.url("/ok/1")], tmp_path, LIMITS)
+    assert not host.asked
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)

@@ -44,7 +44,7 @@ from urllib3.exceptions import (
 )
 
 from deepconnotation import __version__
-from deepconnotation.console import UserError, one_line, progress
+from deepconnotation.console import UserError, alone_in, one_line, progress
 from deepconnotation.data.web import PrivateAddress, Robots, Web
 
 AGENT = "DeepConnotation"
@@ -157,23 +157,24 @@ def download(
         The state of each address, in the order of `urls`.
 
     Raises:
-        UserError: when no host can be reached at all.
+        UserError: when no host can be reached at all, or another process fetches into `folder`.
         OSError: when the disk is full, for example; what has come is kept.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    journal = folder / "journal.jsonl"
-    known = _read_journal(journal, folder)
     urls = list(dict.fromkeys(urls))
-    todo = [url for url in urls if url not in known]
-    with (
-        open(journal, "ab", buffering=0) as log,
-        progress("addresses", len(urls), len(urls) - len(todo)) as advance,
-    ):
-        for outcome in _fetch_all(todo, folder, limits, log):
-            known[outcome.url] = outcome
-            advance(1)
-        _finish(log)
+    with alone_in(folder):
+        journal = folder / "journal.jsonl"
+        known = _read_journal(journal, folder)
+        todo = [url for url in urls if url not in known]
+        with (
+            open(journal, "ab", buffering=0) as log,
+            progress("addresses", len(urls), len(urls) - len(todo)) as advance,
+        ):
+            for outcome in _fetch_all(todo, folder, limits, log):
+                known[outcome.url] = outcome
+                advance(1)
+            _finish(log)
     most = len(urls) if repeated else PLACEHOLDER_TIMES - 1
     return _without_placeholders({url: known[url] for url in urls}, most)
 
