@@ -20,6 +20,7 @@ from deepconnotation.console import (
     UserError,
     alone_in,
     argument_parser,
+    file_atomic,
     reading,
     run_command,
     write_atomic,
@@ -409,7 +410,8 @@ def _train(trainer: "Trainer", tensorboard: bool, plot: bool) -> int:
 def _plot(model, folder: Path) -> None:
     from deepconnotation.models import figure
 
-    figure.draw(model).savefig(folder / "model.png", dpi=150)
+    with file_atomic(folder / "model.png") as partial:
+        figure.draw(model).savefig(partial, dpi=150)
     write_atomic(folder / "model.txt", figure.summary(model))
     print(f"the architecture is in {folder / 'model.png'} and {folder / 'model.txt'}")
 

@@ -25,6 +25,7 @@ from deepconnotation import run
 from deepconnotation.console import (
     UserError,
     argument_parser,
+    file_atomic,
     progress,
     reading,
     run_command,
@@ -237,7 +238,11 @@ def plot(table: Path, classes: Sequence[str], axes: Sequence[str]) -> None:
     """Draw a table's probabilities, and valence and arousal, over time into a PNG beside it."""
     import pandas as pd
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
+    from deepconnotation.fonts import font_for
+
+    font = FontProperties(fname=font_for("".join(classes)))
     columns = [f"p_{c}" for c in classes]
     numbers = dict.fromkeys(["time", *columns, *axes], float)
     rows = pd.read_csv(table, dtype=numbers)  # also without a row
@@ -255,8 +260,9 @@ def plot(table: Path, classes: Sequence[str], axes: Sequence[str]) -> None:
             panel.set(ylim=(-1, 1))
         panel.set(xlabel="seconds", ylabel=kind)
         panel.margins(x=0)
-        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(table.with_suffix(".png"), dpi=120, bbox_inches="tight")
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, prop=font)
+    with file_atomic(table.with_suffix(".png")) as partial:
+        figure.savefig(partial, dpi=120, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -101,3 +101,10 @@ def test_bad_use_of_inspect(toy_data, tmp_path, arguments, message):
     done = tool("inspect_images.py", toy_data, *arguments, "--out", tmp_path / "x")
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_words_in_other_letters_are_not_boxes():
+    tile = np.zeros((sheet.TILE, sheet.TILE, 3), np.uint8)
+    one, other = (sheet.sheet([sheet.Entry(0, "0", word, None)], [tile], 1)
+                  for word in ("страх", "стыдх"))  # fmt: skip
+    assert one.tobytes() != other.tobytes()

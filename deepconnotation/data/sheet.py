@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest
 from deepconnotation.data.decode import Rejected, decode
+from deepconnotation.fonts import font_for
 
 TILE = 112  # pixels
 GAP = 8
@@ -138,11 +139,14 @@ def sheet(entries: Sequence[Entry], pictures: Sequence[np.ndarray], columns: int
     columns = min(columns, len(entries))
     height = TILE + 2 * LINE + GAP
     canvas = Image.new("RGB", (columns * (TILE + GAP) + GAP, rows * height + GAP), PAPER)
+    texts = [(f"{e.index} {e.words}", e.name.rsplit("/")[-1]) for e in entries]
     brush, font = ImageDraw.Draw(canvas), ImageFont.load_default(10)
-    for k, (entry, pixels) in enumerate(zip(entries, pictures, strict=True)):
+    letters = "".join({*"".join(line for lines in texts for line in lines)})
+    if not letters.isascii():
+        font = ImageFont.truetype(font_for(letters), 9)
+    for k, (lines, pixels) in enumerate(zip(texts, pictures, strict=True)):
         x, y = GAP + k % columns * (TILE + GAP), GAP + k // columns * height
         canvas.paste(Image.fromarray(pixels), (x, y))
-        lines = (f"{entry.index} {entry.words}", entry.name.rsplit("/")[-1])
         for n, line in enumerate(lines):
             brush.text((x, y + TILE + 1 + n * LINE), _fit(line, font), INK, font)
     return canvas
