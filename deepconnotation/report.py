@@ -170,9 +170,9 @@ def _confusion(summary: dict, classes: list[str]) -> str:
     figure = Figure(figsize=(side + 0.8, side))
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), n in np.ndenumerate(counts):
+    for row, column in np.argwhere(counts):
         colour = "white" if share[row, column] > 0.55 else "#222222"
-        text = f"{100 * share[row, column]:.0f} %\n{n}"
+        text = f"{100 * share[row, column]:.0f} %\n{counts[row, column]}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
