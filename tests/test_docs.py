@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_the_example_architecture(tmp_path, monkeypatch, toy_data):
     assert done.returncode == 0, done.stderr
     picture = next((toy_data / "test").rglob("*.jpg"))
     assert "ok" in command("predict", run, picture, "--csv").stdout
+
+
+def test_the_example_from_python(tmp_path, monkeypatch, toy_data, capsys):
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    for long, quick in (("resnet18", "small_cnn"), ("epochs=20", "epochs=1")):
+        assert long in source
+        source = source.replace(long, quick)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine").symlink_to(toy_data)
+    shutil.copytree(toy_data / "test/awe", tmp_path / "holiday")
+    (tmp_path / "holiday/notes.txt").write_text("no picture")
+    exec(source, {})
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("holiday/")]
+    assert len(told) == 3 and told[0].startswith("holiday/notes.txt not_a_picture")
+    assert all(float(line.split()[-1]) <= 1 for line in told[1:])
 
 
 #: what makes a training of README's path quick; later flags win
