@@ -15,7 +15,13 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from deepconnotation.console import UserError, argument_parser, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    need_writable,
+    run_command,
+    write_atomic,
+)
 
 DATASETS = ("folder", "fi", "affectnet", "facial_expressions", "fer2013")
 
@@ -58,12 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
     if pictures.empty:
         raise UserError(f"{args.dataset}: no pictures")
     second = read_second(args.second, classes) if args.second else None
+    out = Path(args.out or f"{args.dataset.rstrip('/')}-audit")
+    need_writable(out)
     table, thumbnails = measure.measure(pictures)
     found = audit(table, thumbnails, classes)
     found.not_taken = dict(reasons)
     if second is not None:
         found.agreement = agreement(table, second, classes)
-    out = Path(args.out or f"{args.dataset.rstrip('/')}-audit")
     command = f"python -m deepconnotation.audit {shlex.join(sys.argv[1:])}"
     write_atomic(out / "audit.json", json.dumps(asdict(found), indent=1) + "\n")
     write_atomic(out / "audit.html", audit_page.write(found, pictures, args.dataset, command))

@@ -227,6 +227,17 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def need_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written into, before the work and not after it.
+
+    Raises:
+        UserError: when it is such a folder.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: nothing can be written there; take another folder, or a copy")
+
+
 def utf8(text: str) -> bytes:
     r"""Return a text's bytes; what no UTF-8 can hold, as a file's name may, becomes \udce9 and the
     like."""

@@ -25,7 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import emotions, run
-from deepconnotation.console import UserError, argument_parser, progress, run_command, write_atomic
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    need_writable,
+    progress,
+    run_command,
+    write_atomic,
+)
 from deepconnotation.predictions import prediction_table, spreadsheet_safe
 
 if TYPE_CHECKING:
@@ -153,6 +160,7 @@ def evaluate(
         found.need_classes()
     fingerprint, info = manifest.fingerprint(dataset), manifest.read_info(dataset)
     own = fingerprint == found.config["data"]["fingerprint"]
+    need_writable(found.path)
     part, classes, left_out = _load(found, info, dataset, what, own)
     answers, told = predict_split(found, part)
     probabilities = _into(answers, found, classes)

@@ -18,6 +18,7 @@ from deepconnotation import run
 from deepconnotation.console import (
     UserError,
     argument_parser,
+    need_writable,
     progress,
     reading,
     run_command,
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     page = Path(args.out or found.path / "explain.html")
     if page.suffix.lower() not in (".html", ".htm"):  # it might be a picture's, which would be lost
         raise UserError(f"--out {args.out}: expected the name of a page, like why.html")
+    need_writable(page.parent)
     rejected: list[dict] = []
     if args.inputs:
         faces = found.cuts_faces(args.faces)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 from xml.etree import ElementTree
@@ -122,6 +123,13 @@ def test_dev_evaluation_leaves_the_test_figures_alone(toy_run, toy_data, capsys)
     for name, content in before.items():
         assert (toy_run.path / name).read_bytes() == content
     assert json.loads((toy_run.path / "metrics-dev.json").read_text())["split"] == "dev"
+
+
+def test_a_run_that_may_only_be_read_is_refused_before_the_work(toy_run, toy_data, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may always
+    monkeypatch.delattr(evaluate, "predict_split")
+    with pytest.raises(UserError, match="nothing can be written there"):
+        evaluate.evaluate(toy_run, toy_data, evaluate.Part("dev"))
 
 
 def test_another_order_of_classes_is_refused(toy_run, toy_data, tmp_path):
