@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zipfile
 import zlib
 from functools import cache
 from io import BytesIO
@@ -73,6 +74,14 @@ def png16(pixels: np.ndarray, clear: bool = False) -> bytes:
                wide[-1, -1:].tobytes() if clear else b"")  # fmt: skip
 
 
+def zipped(data: bytes) -> bytes:
+    """Return a zip archive with one file."""
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("picture.jpg", data)
+    return stream.getvalue()
+
+
 def transparent(mode: str) -> Image.Image:
     """`quarters` with a transparent last quarter whose hidden colour is black."""
     image = quarters().convert(mode)
@@ -127,7 +136,10 @@ def files() -> dict[str, tuple[bytes, str]]:
         "packed.jpg": (gzip.compress(plain), "gzip"),
         "drawing.png": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "svg"),
         "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "heic"),
-        "film.jpg": (b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(40), "not_a_picture"),
+        "film.jpg": (b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(40), "film"),
+        "old_film.jpg": (b"RIFF\x40\0\0\0AVI LIST" + bytes(40), "film"),
+        "web_film.jpg": (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01" + bytes(40), "film"),
+        "zip.jpg": (zipped(plain), "archive"),
         "cut.jpg": (noisy["JPEG"][: len(noisy["JPEG"]) * 6 // 10], "truncated"),
         "cut.png": (noisy["PNG"][: len(noisy["PNG"]) // 2], "truncated"),
         "cut.gif": (noisy["GIF"][: len(noisy["GIF"]) // 2], "truncated"),

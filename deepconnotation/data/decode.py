@@ -30,6 +30,8 @@ REASONS = {
     "empty": "the file has no bytes",
     "html": "a web page, not a picture",
     "gzip": "gzip-compressed bytes, not a picture",
+    "archive": "an archive, not a picture; unpack it",
+    "film": "a film, not a picture; deepconnotation video follows one",
     "svg": "an SVG drawing, not a bitmap",
     "heic": "a HEIC picture; pip install deepconnotation[heic] reads it, or save it as JPEG",
     "avif": "an AVIF picture, which this Pillow cannot read; save it as JPEG",
@@ -51,6 +53,10 @@ _CLUTTER = re.compile(
 )
 _TAGS = re.compile(rb"<(svg|!doctype html|html|head|body)\b")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+_FILMS = (b"iso", b"mp4", b"avc1", b"M4V", b"qt", b"3g", b"dash", b"MSNV")  # MP4's kinds, QuickTime
+#: How a file starts that is something else: zip, RAR, 7z; Matroska and WebM.
+_OTHERS = {b"PK\3\4": "archive", b"Rar!": "archive", b"7z\xbc\xaf": "archive",
+           b"\x1aE\xdf\xa3": "film"}  # fmt: skip
 #: How a file starts -> how it ends if it is whole.
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82", b"GIF8": b";"}
 _ORIENTATION = 0x0112
@@ -238,9 +244,16 @@ def _sniff(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         if data[8:12] in (b"avif", b"avis"):
             return "damaged" if "AVIF" in FORMATS else "avif"
+        if data[8:12].startswith(_FILMS):
+            return "film"
         return "heic" if _is_heic(data) else "not_a_picture"
+    if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
+        return "film"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "truncated" if int.from_bytes(data[4:8], "little") + 8 > len(data) else "damaged"
+    for start, kind in _OTHERS.items():
+        if data.startswith(start):
+            return kind
     for start, end in _ENDS.items():
         if data.startswith(start):
             return "damaged" if data.endswith(end) else "truncated"
