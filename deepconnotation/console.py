@@ -109,6 +109,15 @@ def run_command(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
+@contextlib.contextmanager
+def going_on() -> Iterator[None]:
+    """Let Ctrl-C tell, inside of it or of a function with this decorator, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
+
+
 def _terminated(*_) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout(1) sends it twice
     raise KeyboardInterrupt

@@ -30,6 +30,7 @@ from deepconnotation.console import (
     UserError,
     argument_parser,
     folder_atomic,
+    going_on,
     run_command,
     whole_number,
 )
@@ -65,6 +66,7 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, list[
     return args, words
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> int:
     args, words = parse(arguments)
     found = begin(args)
@@ -82,10 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         if (folder / "metrics.json").exists():
             continue
         print(f"fold {fold} of {args.folds}", flush=True)
-        try:
-            status = _train(words, found.path / f"data-{fold}", folder)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("all is saved; the same command goes on") from None
+        status = _train(words, found.path / f"data-{fold}", folder)
         if status:
             print(f"error: fold {fold} has no figures; give other settings, and another --run",
                   file=sys.stderr)  # fmt: skip

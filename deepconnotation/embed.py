@@ -22,6 +22,7 @@ from deepconnotation.console import (
     UserError,
     alone_in,
     argument_parser,
+    going_on,
     progress,
     reading,
     run_command,
@@ -58,6 +59,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     folder = Path(args.out)

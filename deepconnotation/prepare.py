@@ -17,6 +17,7 @@ from deepconnotation.console import (
     UserError,
     argument_parser,
     counting_number,
+    going_on,
     run_command,
     seed_number,
     whole_number,
@@ -66,6 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     if not 0 <= args.margin <= 2:

@@ -27,6 +27,7 @@ from deepconnotation.console import (
     UserError,
     argument_parser,
     folder_atomic,
+    going_on,
     progress,
     reading,
     run_command,
@@ -56,6 +57,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     from deepconnotation.data import prepare

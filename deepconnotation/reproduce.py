@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepconnotation import run
-from deepconnotation.console import UserError, argument_parser, run_command
+from deepconnotation.console import UserError, argument_parser, going_on, run_command
 from deepconnotation.rows import ROWS, SHOW_AND_TELL, SOURCES, Data, Row
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     known = {row.name: row for row in ROWS}

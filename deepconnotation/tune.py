@@ -39,6 +39,7 @@ from deepconnotation.console import (
     UserError,
     argument_parser,
     counting_number,
+    going_on,
     one_line,
     run_command,
     seed_number,
@@ -101,6 +102,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     space = read_space(args.space)

@@ -26,6 +26,7 @@ from deepconnotation.console import (
     UserError,
     argument_parser,
     file_atomic,
+    going_on,
     progress,
     reading,
     run_command,
@@ -58,6 +59,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@going_on()
 def main(arguments: list[str] | None = None) -> None:
     args = parse(arguments)
     long_enough = args.seconds is None or args.seconds > 0
@@ -68,10 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"{args.run} tells several labels a picture; a video needs one")
     table = Path(args.out) / "emotions.csv"
     faces = found.cuts_faces(args.faces)
-    try:
-        watch(found, args.video, table, args.every, args.smooth, args.seconds, faces)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{table} keeps what came; the same command goes on") from None
+    watch(found, args.video, table, args.every, args.smooth, args.seconds, faces)
     print(f"{table} and {table.with_suffix('.png')}")
 
 

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,21 @@ def test_help_imports_nothing_heavy(name):
     assert done.returncode == 0 and "usage:" in done.stdout
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "argparse" in imported and not imported & HEAVY
+
+
+@pytest.mark.parametrize(
+    "name", ["prepare", "crossval", "embed", "tune", "reproduce", "pseudo", "video"]
+)
+def test_ctrl_c_tells_that_the_same_command_goes_on(name, monkeypatch):
+    """A search and a row of `reproduce` told how to resume the training that they were at."""
+    module = import_module(f"deepconnotation.{name}")
+
+    def interrupted(_):
+        raise KeyboardInterrupt("go on with train --resume")
+
+    monkeypatch.setattr(module, "parse", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="^what is done is kept; the same command goes on$"):
+        module.main([])
 
 
 @pytest.mark.parametrize(

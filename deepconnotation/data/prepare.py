@@ -298,14 +298,11 @@ def _decode_all(
         progress("pictures", len(ids), len(records)) as advance,
     ):
         log.write(b"\n")  # ends a line that a kill cut short
-        try:
-            for result in run(engine, prepare_chunk, chunks, workers):
-                log.write(json.dumps(result).encode() + b"\n")
-                log.flush()
-                records.update({r["id"]: r for r in result})
-                advance(len(result))
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
+        for result in run(engine, prepare_chunk, chunks, workers):
+            log.write(json.dumps(result).encode() + b"\n")
+            log.flush()
+            records.update({r["id"]: r for r in result})
+            advance(len(result))
     return records
 
 
