@@ -24,6 +24,7 @@ from deepconnotation.console import (
     run_command,
     write_atomic,
 )
+from deepconnotation.emotions import plain
 from deepconnotation.predict import SOME_FAILED, list_inputs, read
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "standard input")  # fmt: skip
     add("--faces", action=argparse.BooleanOptionalAction, help="explain each face that is found in "
         "the pictures (extra [faces]; default: as the run's were prepared)")  # fmt: skip
-    add("--label", metavar="CLASS", help="explain this class instead of the answer")
+    add("--label", type=plain, metavar="CLASS", help="explain this class instead of the answer")
     add("--out", metavar="FILE", help="of the page (default: explain.html in the run folder)")
     return parser.parse_args(arguments)
 

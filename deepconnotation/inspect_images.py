@@ -17,6 +17,7 @@ from deepconnotation.console import (
     run_command,
     write_atomic,
 )
+from deepconnotation.emotions import plain
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -25,7 +26,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("dataset", metavar="DATASET", help="folder of a prepared data set")
     add("--index", metavar="N", help="places in the manifest, or in rejected.csv, from 0: 3,7 or "
         "20:40")  # fmt: skip
-    add("--class", dest="label", metavar="CLASS", help="pictures of one class")
+    add("--class", dest="label", type=plain, metavar="CLASS", help="pictures of one class")
     add("--split", choices=("train", "dev", "test"), help="pictures of one split")
     add("--rejected", metavar="REASON", help="pictures that were not taken: a reason, or all")
     add("--originals", metavar="DIR", help="where those are (default: DATASET-originals)")

@@ -102,7 +102,7 @@ def test_pages(toy_run, toy_source, tmp_path):
     Image.new("RGB", (40, 30), "red").save(pictures / "red.png")
     (pictures / "broken.jpg").write_bytes(b"<html>")
     out = tmp_path / "why.html"
-    done = command("explain", toy_run.path, pictures, "--label", "fear", "--out", out)
+    done = command("explain", toy_run.path, pictures, "--label", "Fear", "--out", out)
     assert done.returncode == 3 and "1 pictures" in done.stdout, done.stderr
     assert done.stdout.endswith("left out, with reasons there: 1\n")
     page = out.read_text()

@@ -27,7 +27,7 @@ def test_pictures_by_class_split_and_index(toy_data, tmp_path):
     assert [e.name for e in sheet.taken(toy_data, None, None, {0, 5})] == table["id"][
         [0, 5]
     ].tolist()
-    command = ["inspect_images.py", toy_data, "--class", "awe", "--limit", 7, "--columns", 3]
+    command = ["inspect_images.py", toy_data, "--class", " Awe", "--limit", 7, "--columns", 3]
     done = tool(*command, "--out", tmp_path / "awe")
     assert done.returncode == 0, done.stderr
     assert "7 of 10 pictures" in done.stdout
