@@ -131,7 +131,7 @@ def _page(found: run.Run, summary: dict, every: Answers, dataset: Path) -> str:
         f"<p>{escape(card.question(config))}</p>",
         _headline(summary) if found.tells_classes else report.affect_headline(summary),
         # Its pictures are on the folds' pages; that they are drawn must be said here, too.
-        *([report.notices(summary, manifest.read_info(dataset))] if summary["drawn"] else []),
+        report.notices(summary, manifest.read_info(dataset), pictures=False),
         section("Folds", _folds(summary)),
         *(report.of_classes(summary, found.classes, every.probabilities, every.labels)
           if found.tells_classes else []),

@@ -45,7 +45,7 @@ def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path
     parts = [
         f"<p>{escape(card.question(config))}</p>",
         _headline(summary) if found.tells_classes else affect_headline(summary),
-        notices(summary, asked.info),
+        notices(summary, asked.info, found.tells_classes),
         *([section("Evaluated pictures", _evaluated(summary, asked))] if suffix else []),
         *(of_classes(summary, asked.classes, asked.probabilities, asked.part.labels)
           if found.tells_classes else []),
@@ -100,11 +100,14 @@ def of_classes(
     return parts
 
 
-def notices(summary: dict, info: DatasetInfo) -> str:
-    """Return what a reader must know first: whose pictures these are, or that they are drawn."""
+def notices(summary: dict, info: DatasetInfo, pictures: bool) -> str:
+    """Return what a reader must know first: that pictures are drawn, or whose those on the page
+    are."""
     if summary["drawn"]:
         text = ("These pictures were drawn by the program to show how it works. "
                 "Nothing here is a result about emotions.")  # fmt: skip
+    elif not pictures:
+        return ""
     else:
         text = ("This page contains pictures of the data set; check its licence before you "
                 f"publish the page (licence: {info.licence}).")  # fmt: skip

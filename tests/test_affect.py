@@ -247,7 +247,7 @@ def alone(rated_run, tmp_path_factory):
     return run.load(folder)
 
 
-def test_classes_that_were_not_learned_are_not_told(alone, rated, tmp_path):
+def test_classes_that_were_not_learned_are_not_told(alone, rated_run, rated, tmp_path):
     figures = json.loads((alone.path / "metrics.json").read_text())
     assert "accuracy" not in figures and figures["images"] > 0
     assert set(figures["affect"]["valence"]) == {"pictures", *affect.FIGURES}
@@ -259,6 +259,8 @@ def test_classes_that_were_not_learned_are_not_told(alone, rated, tmp_path):
     for text in (page, card):
         assert "How pleasant (valence) and how stirring (arousal)" in text
         assert f"{valence} (" in text and not re.search("ccuracy|recall|always", text)
+    notice = "This page contains pictures of the data set"
+    assert notice not in page and notice in (rated_run.path / "report.html").read_text()
     for form in ("--csv", "--json", None):
         words = [alone.path, rated / "images/1.png", *[form] * bool(form)]
         said = command("predict", *words).stdout
