@@ -39,7 +39,6 @@ def main(arguments: list[str] | None = None) -> None:
     if args.run == str(SHIPPED) and not SHIPPED.exists():  # installed without a clone, or elsewhere
         raise UserError(f"{SHIPPED}, which comes with a clone, is not in this folder; name a run")
     found = run.load(args.run)
-    found.need_classes()
     with tempfile.TemporaryDirectory(prefix="deepconnotation-demo-") as uploads:
         # Gradio reads these when it is imported: no usage figures, no hub, no upload left behind.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1",

@@ -25,8 +25,9 @@ footer { display: none !important; }
 """
 KEPT = ["download", "fullscreen"]  # of Gradio's buttons; "share" would send a picture away
 BROWSERS = {"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP"}  # what they show themselves
-COLUMNS = ["file", "answer", "confidence", "also possible", "remark"]
-WIDTHS = ["180px", "200px", "120px", "200px", "250px"]  # narrow ones break words on a phone
+#: Column of the table -> its width; narrow ones break words on a phone.
+OF_CLASSES = {"answer": "200px", "confidence": "120px", "also possible": "200px"}
+OF_AXES = {"valence": "110px", "arousal": "110px"}
 
 
 def theme() -> gr.themes.Base:
@@ -69,8 +70,9 @@ def _one(page: "Page") -> None:
                 gr.Examples(page.examples(), picture, label="Examples, drawn by the program")
         with gr.Column():
             words = gr.Markdown(page.invitation, elem_id="answer")
-            bars = gr.Label(label="Probabilities", elem_id="bars")
-            why = gr.Button("Where does it look?", elem_id="why")
+            told = page.found.tells_classes
+            bars = gr.Label(label="Probabilities", elem_id="bars", visible=told)
+            why = gr.Button("Where does it look?", elem_id="why", visible=told)
             reasons = gr.Image(
                 label="The brighter, the more a place speaks for the answer", interactive=False,
                 visible=False, elem_id="heatmap", buttons=KEPT,
@@ -85,10 +87,11 @@ def _several(page: "Page") -> None:
     files = gr.File(label="Pictures, or a folder", file_count="multiple", elem_id="files")
     folder = gr.UploadButton("Choose a folder", file_count="directory")
     words = gr.Markdown("", elem_id="several")
-    gallery = gr.Gallery(label="Answers", columns=3, object_fit="contain", elem_id="gallery",
+    label = "Answers" if page.found.tells_classes else "Valence, arousal"
+    gallery = gr.Gallery(label=label, columns=3, object_fit="contain", elem_id="gallery",
                          buttons=KEPT)
-    table = gr.Dataframe(headers=COLUMNS, label="Table", interactive=False, wrap=True,
-                         column_widths=WIDTHS)
+    table = gr.Dataframe(headers=[*page.columns], label="Table", interactive=False, wrap=True,
+                         column_widths=[*page.columns.values()])
     download = gr.DownloadButton("Download the table (CSV)", visible=False, elem_id="download")
     for source in (files, folder):
         event = source.upload if source is folder else source.change
@@ -113,6 +116,13 @@ class Page:
     def maps(self) -> heatmap.Maps:
         """What draws heatmaps; it takes seconds to make."""
         return heatmap.grad_cam(self.found.model)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column -> width of the table of several pictures."""
+        told = {**(OF_CLASSES if self.found.tells_classes else {}),
+                **(OF_AXES if self.found.axes else {})}  # fmt: skip
+        return {"file": "180px", **told, "remark": "250px"}
 
     def note(self) -> str:
         """Return what answers do not mean, as Markdown."""
@@ -155,9 +165,9 @@ class Page:
         row, *others = self._rows([path])
         if row["status"] != "ok":
             return self._sorry(row), None, None, hidden
-        bars = dict(zip(self.found.classes, row["probabilities"], strict=True))
+        bars = dict(zip(self.found.told_classes, row.get("probabilities", []), strict=True))
         more = f"\n\nThe largest of {len(others) + 1} faces." if others else ""
-        return self._words(row) + more, bars, self._point(row), hidden
+        return self._words(row) + more, bars or None, self._point(row), hidden
 
     def _rows(self, paths: list[str]) -> list[dict]:
         return list(predict(self.found, map(Path, paths), self.answers, self.faces))
@@ -166,6 +176,8 @@ class Page:
         return f"This cannot be answered: {row['reason']}. Try another picture."
 
     def _words(self, row: dict) -> str:
+        if "confidence" not in row:
+            return f"### valence {row['valence']:+.2f}, arousal {row['arousal']:+.2f}"
         text = f"### {_told(row)}"
         if len(row.get("set", [])) > 1:
             others = ", ".join(name for name in row["set"] if name != row["label"])
@@ -176,9 +188,9 @@ class Page:
     def _point(self, row: dict) -> Figure | None:
         if not self.found.axes:
             return None
-        figure = Figure(figsize=(3.4, 3.4))
+        figure = Figure(figsize=(3.4, 3.4), layout="constrained")
         axes = figure.subplots()
-        axes.scatter(row["valence"], row["arousal"], s=90, color="#c8601a")
+        axes.scatter(row["valence"], row["arousal"], s=90, color="#c8601a", clip_on=False)
         axes.axhline(0, color="#777777", linewidth=0.5)
         axes.axvline(0, color="#777777", linewidth=0.5)
         axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal", xlabel="unpleasant - pleasant",
@@ -210,22 +222,25 @@ class Page:
         path = self.folder / f"answers-{abs(hash(tuple(paths))):x}.csv"
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(COLUMNS)
+            writer.writerow(self.columns)
             writer.writerows([spreadsheet_safe(str(cell)) for cell in row] for row in cells)
         words = f"{len(shown)} of {len(rows)} pictures answered."
         if self.faces:
             words = f"{len(shown)} faces in {len(paths[:MOST])} pictures answered."
         if left > 0:
             words += f" {left} more were left out: at most {MOST} at once."
-        table = pd.DataFrame(cells, columns=COLUMNS)
+        table = pd.DataFrame(cells, columns=[*self.columns])
         return words, shown, table, gr.update(value=str(path), visible=True)
 
     def _cells(self, row: dict) -> list:
         name = Path(row["file"]).name
         if row["status"] != "ok":
-            return [name, "", "", "", row["reason"]]
-        others = [c for c in row.get("set", []) if c != row["label"]]
-        return [name, label_of(row), f"{row['confidence']:.2f}", ", ".join(others), ""]
+            return [name, *[""] * (len(self.columns) - 2), row["reason"]]
+        told = []
+        if self.found.tells_classes:
+            others = [c for c in row.get("set", []) if c != row["label"]]
+            told = [label_of(row), f"{row['confidence']:.2f}", ", ".join(others)]
+        return [name, *told, *(f"{row[axis]:+.2f}" for axis in self.found.axes), ""]
 
 
 def _seen(path: str, box: list[int] | None = None) -> str | Image.Image:
@@ -239,6 +254,8 @@ def _seen(path: str, box: list[int] | None = None) -> str | Image.Image:
 
 
 def _told(row: dict) -> str:
-    """Return an answer in a few words."""
+    """Return an answer in as few words as there is room for below a picture."""
+    if "confidence" not in row:
+        return f"{row['valence']:+.2f}, {row['arousal']:+.2f}"
     share = "" if "labels" in row else f", {100 * row['confidence']:.0f} %"
     return label_of(row) + share

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from PIL import Image
 from sklearn.svm import SVR
 from tools import command
 
-from deepconnotation import affect, affect_probe, ensemble, losses, run, train
+from deepconnotation import affect, affect_probe, ensemble, losses, predict, run, train
 from deepconnotation.backend import keras, tf
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, prepare
@@ -268,10 +269,28 @@ def test_classes_that_were_not_learned_are_not_told(alone, rated_run, rated, tmp
         assert not any(word in said for word in ("animals", "label", "confidence", "p_"))
 
 
+def test_the_page_tells_valence_and_arousal(alone, rated_run, rated, tmp_path):
+    pytest.importorskip("gradio", reason="the extra [demo] is not installed")
+    from deepconnotation.demo_page import Page
+
+    picture = str(rated / "images/1.png")
+    for found in (alone, rated_run):
+        page = Page(found, tmp_path)
+        words, bars, point, _ = page.answer(picture)
+        _, _, listed, _ = page.answer_all([picture, str(rated / "ratings.csv")])
+        assert point is not None and (bars is None) == (found is alone)
+        assert ("valence" in words) == (found is alone)
+        row, other = listed.to_dict("records")
+        told = next(predict.predict(found, [Path(picture)]))
+        assert [row[axis] for axis in found.axes] == [f"{told[axis]:+.2f}" for axis in found.axes]
+        assert ("answer" in row) == (found is rated_run)
+        assert other["remark"] and not other["valence"]
+
+
 def test_what_needs_classes_is_refused(alone, rated_run, tmp_path):
     picture, out = tmp_path / "1.png", tmp_path / "out"
     for words in (
-        ["explain", alone.path, picture], ["demo", alone.path],
+        ["explain", alone.path, picture],
         ["export", alone.path, "--to", "onnx"],
         ["evaluate", alone.path, "--by", "size"], ["evaluate", alone.path, alone.path],
         ["pseudo", alone.path, "--data", out, "--more", out, "--out", out],
