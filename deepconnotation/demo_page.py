@@ -22,6 +22,7 @@ EXAMPLE_SIDE = 256  # pixels
 CSS = """
 footer { display: none !important; }
 .gradio-container { max-width: min(70rem, 100vw) !important; margin: 0 auto !important; }
+#gallery .caption-label { white-space: normal; line-height: 1.2; }  /* a phone would cut it */
 """
 KEPT = ["download", "fullscreen"]  # of Gradio's buttons; "share" would send a picture away
 BROWSERS = {"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP"}  # what they show themselves

@@ -133,6 +133,8 @@ def test_several_pictures_become_a_gallery_and_a_table(page, tmp_path):
     page.locator("#gallery img").nth(1).wait_for()
     page.wait_for_function("""() => [...document.querySelectorAll("#gallery img")].every(
         image => image.complete && image.naturalWidth > 0)""")
+    cut = """all => all.filter(one => one.scrollWidth > one.clientWidth).length"""
+    assert page.locator("#gallery .caption-label").evaluate_all(cut) == 0
     with page.expect_download() as download:
         page.locator("#download").click()
     rows = list(csv.DictReader(download.value.path().read_text("utf-8").splitlines()))
