@@ -215,12 +215,13 @@ def folder_atomic(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Work in a folder without another process that asks for the same; the kernel forgets it with
-    the process, however it ends.
+    """Work in a folder, which is made, without another process that asks for the same; the kernel
+    forgets it with the process, however it ends.
 
     Raises:
         UserError: when there is one.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -91,7 +91,7 @@ def embed(
 
     Raises:
         UserError: when the backbone does not fit or has seen pictures of dev or test, or the folder
-            holds embeddings of something else.
+            holds embeddings of something else, or another process is at work there.
     """
     import numpy as np
 
@@ -117,7 +117,6 @@ def embed(
         "learned_from": seen.data_sets(trained.config) if trained else learned_from(backbone),
     }  # fmt: skip
     print(f"encoder: {config['encoder']}, {config['units']} numbers a picture")
-    folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         done = _done(folder, config)
         write_atomic(folder / "ids.csv", ids.to_csv(index=False, lineterminator="\n"))

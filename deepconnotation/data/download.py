@@ -44,7 +44,7 @@ from urllib3.exceptions import (
 )
 
 from deepconnotation import __version__
-from deepconnotation.console import UserError, alone_in, one_line, progress
+from deepconnotation.console import UserError, alone_in, going_on, one_line, progress
 from deepconnotation.data.web import PrivateAddress, Robots, Web
 
 AGENT = "DeepConnotation"
@@ -160,10 +160,8 @@ def download(
         UserError: when no host can be reached at all, or another process fetches into `folder`.
         OSError: when the disk is full, for example; what has come is kept.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    urls = list(dict.fromkeys(urls))
-    with alone_in(folder):
+    folder, urls = Path(folder), list(dict.fromkeys(urls))
+    with alone_in(folder), going_on():
         journal = folder / "journal.jsonl"
         known = _read_journal(journal, folder)
         todo = [url for url in urls if url not in known]
@@ -249,8 +247,6 @@ def _fetch_all(urls: list[str], folder: Path, limits: Limits, log: IO[bytes]) ->
                     "network and give the same command again"
                 )
             yield outcome
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("what has come is kept; the same command goes on") from None
     finally:
         turns.stop()
 

@@ -68,8 +68,9 @@ def prepare(
         The manifest.
 
     Raises:
-        UserError: when `out` holds something else, no picture could be taken, or faces are to be
-            cut out and OpenCV is not installed or the source tells where they are.
+        UserError: when `out` holds something else or another process is at work there, no picture
+            could be taken, or faces are to be cut out and OpenCV is not installed or the source
+            tells where they are.
     """
     if cut_faces:
         faces.opencv()  # here, and not in some process in the midst of the work

@@ -141,7 +141,7 @@ def sheet(entries: Sequence[Entry], pictures: Sequence[np.ndarray], columns: int
     canvas = Image.new("RGB", (columns * (TILE + GAP) + GAP, rows * height + GAP), PAPER)
     texts = [(f"{e.index} {e.words}", e.name.rsplit("/")[-1]) for e in entries]
     brush, font = ImageDraw.Draw(canvas), ImageFont.load_default(10)
-    letters = "".join({*"".join(line for lines in texts for line in lines)})
+    letters = "".join(line for lines in texts for line in lines)
     if not letters.isascii():
         font = ImageFont.truetype(font_for(letters), 9)
     for k, (lines, pixels) in enumerate(zip(texts, pictures, strict=True)):
