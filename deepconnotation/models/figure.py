@@ -72,7 +72,8 @@ def draw(model: keras.Model) -> Figure:
         style = {"boxstyle": "round,pad=0.3", "facecolor": PALE, "edgecolor": BLUE}
         size = " x ".join(str(n) for n in shape)
         plural = "" if layers == 1 else "s"
-        text = f"{name}   {size}\n{layers} layer{plural}, {parameters:,} parameters"
+        # a wide space: of several an SVG shows one
+        text = f"{name}\u2003{size}\n{layers} layer{plural}, {parameters:,} parameters"
         axes.text(x + 0.5, y - 0.35, text, ha="center", va="center", fontsize=8, bbox=style)
         if name.startswith("member") and boxes[number - 1][0].startswith("member"):
             axes.text(x + 0.5, y + 0.15, "+", ha="center", va="center", color=BLUE)  # side by side
