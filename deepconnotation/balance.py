@@ -9,7 +9,13 @@ Weights need no new data set: give them to train as --class-weights.
 
 import argparse
 
-from deepconnotation.console import UserError, argument_parser, run_command, seed_number
+from deepconnotation.console import (
+    UserError,
+    argument_parser,
+    run_command,
+    seed_number,
+    text_table,
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         for scheme in balance.SCHEMES[1:]:
             columns[scheme] = balance.class_weights(scheme, counts).round(4)
-    print(pd.DataFrame(columns, index=counts.index).rename_axis(None).to_string())
+    print(text_table(pd.DataFrame(columns, index=counts.index).rename_axis(None)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import time
 import zipfile
@@ -81,10 +82,10 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's `main` and leave the process with its exit status.
 
     `UserError` and the operating system's refusals become one line on standard error and status
-    2; Ctrl-C gives 130, and so does SIGTERM.
+    2; Ctrl-C gives 130, and so do the `terminations`.
     """
-    # `kill`, a batch system, a container that is stopped: what Ctrl-C would keep is kept.
-    signal.signal(signal.SIGTERM, _terminated)
+    for each in terminations():
+        signal.signal(each, _terminated)
     # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -118,8 +119,25 @@ def going_on() -> Iterator[None]:
         raise KeyboardInterrupt("what is done is kept; the same command goes on") from None
 
 
-def _terminated(*_) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # timeout(1) sends it twice
+def terminations() -> list[signal.Signals]:
+    """Return the signals that end a command as Ctrl-C does, and what that keeps is kept: `kill`, a
+    batch system, a container that is stopped; a terminal that goes away, unless nohup(1) has said
+    that this ends nothing."""
+    both = signal.SIGTERM, signal.SIGHUP
+    return [each for each in both if signal.getsignal(each) != signal.SIG_IGN]
+
+
+def without_terminal(number: int) -> None:
+    """After SIGHUP, let nothing fail that still wants to tell its terminal something."""
+    if number == signal.SIGHUP:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
+def _terminated(number: int, _) -> None:
+    signal.signal(number, signal.SIG_IGN)  # timeout(1) sends it twice
+    without_terminal(number)
     raise KeyboardInterrupt
 
 
@@ -246,6 +264,14 @@ def need_writable(folder: Path) -> None:
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: nothing can be written there; take another folder, or a copy")
+
+
+def text_table(table) -> str:
+    """Return a pandas table as text for a terminal, where a Chinese letter is two places wide."""
+    import pandas as pd
+
+    with pd.option_context("display.unicode.east_asian_width", True):
+        return table.to_string()
 
 
 def utf8(text: str) -> bytes:

@@ -32,6 +32,7 @@ from deepconnotation.console import (
     folder_atomic,
     going_on,
     run_command,
+    text_table,
     whole_number,
 )
 
@@ -152,7 +153,7 @@ def divide(dataset: Path, folder: Path, folds: int) -> None:
     names = [str(fold) for fold in range(1, folds + 1)]
     table = prepare.resplit(dataset, table, dict.fromkeys(names, 1 / folds), SEED)
     counts = split.class_counts(table, info.classes, names)
-    print(counts.rename_axis("fold").to_string())
+    print(text_table(counts.rename_axis("fold")))
     if not counts["all"].all():
         raise UserError(f"--folds {folds}: {dataset} has too few pictures, or people, for them")
     for test, dev in zip(names, names[1:] + names[:1], strict=True):

@@ -20,7 +20,15 @@ from sklearn.metrics import balanced_accuracy_score
 from deepconnotation import affect, calibration, distribution, losses, multilabel
 from deepconnotation.answer import answers, outputs
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError, file_atomic, progress, reading, write_atomic
+from deepconnotation.console import (
+    UserError,
+    file_atomic,
+    progress,
+    reading,
+    terminations,
+    without_terminal,
+    write_atomic,
+)
 from deepconnotation.data import augment, balance
 from deepconnotation.data.pipeline import Split, batches, epoch_order
 from deepconnotation.distributed import Team
@@ -548,17 +556,18 @@ class Trainer:
 
 @contextmanager
 def _ctrl_c():
-    """Let SIGTERM and the first Ctrl-C ask for a stop after the step; a second Ctrl-C stops at
-    once."""
+    """Let the first Ctrl-C, or what ends a command as it does, ask for a stop after the step; a
+    second Ctrl-C stops at once."""
     asked = False
 
-    def ask(*_) -> None:
+    def ask(number: int, _) -> None:
         nonlocal asked
         asked = True
+        without_terminal(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        before = {each: signal.signal(each, ask) for each in (signal.SIGINT, signal.SIGTERM)}
+        before = {each: signal.signal(each, ask) for each in (signal.SIGINT, *terminations())}
     except ValueError:  # not the main thread: nobody can press Ctrl-C here
         yield lambda: False
         return

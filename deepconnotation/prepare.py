@@ -20,6 +20,7 @@ from deepconnotation.console import (
     going_on,
     run_command,
     seed_number,
+    text_table,
     whole_number,
 )
 from deepconnotation.data.engine import ENGINES
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     )  # fmt: skip
     print(prepare.summary(args.out))
     if survival is not None:
-        print(f"what became of the addresses:\n{survival.to_string()}")
+        print(f"what became of the addresses:\n{text_table(survival)}")
 
 
 if __name__ == "__main__":

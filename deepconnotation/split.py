@@ -13,7 +13,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from deepconnotation.console import argument_parser, run_command, seed_number
+from deepconnotation.console import argument_parser, run_command, seed_number, text_table
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         table = prepare.resplit(Path(args.dataset), table, splits, args.seed)
         words = prepare.describe_split(args.fractions, args.seed)
     counts = split.class_counts(table, info.classes, splits)
-    print(counts.to_string())
+    print(text_table(counts))
     if not args.allow_missing:
         split.check_classes(counts)
     manifest.move_to(args.dataset, table, replace(info, split=words))

@@ -1,11 +1,15 @@
 """Downloading from a local host with every habit that hosts have."""
 
+import fcntl
 import json
 import os
+import pty
 import random
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -263,6 +267,7 @@ def test_robots(host, tmp_path, robots, reasons):
 
 PROGRAM = """
 import sys
+import termios
 from deepconnotation.data import download, web
 limits = download.Limits(threads=8, backoff=0.01, allow_private_hosts=True)
 urls = open(sys.argv[1]).read().split()
@@ -313,13 +318,7 @@ def test_two_that_fetch_into_one_folder_are_refused(host, tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_ctrl_c_keeps_what_came(host, tmp_path, sent):
-    host.slow = 0.02
-    (tmp_path / "urls").write_text("\n".join(host.url(f"/ok/{i}") for i in range(300)))
-    program = f"from deepconnotation.console import run_command\ndef main():{PROGRAM}".replace(
-        "\n", "\n    "
-    ).replace("    def main", "def main")
-    command = [sys.executable, "-c", f"{program}\nrun_command(main)", tmp_path / "urls",
-               tmp_path / "got"]  # fmt: skip
+    command = _slow_command(host, tmp_path)
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while _lines(tmp_path / "got/journal.jsonl") < 50:
         time.sleep(0.005)
@@ -329,6 +328,34 @@ def test_ctrl_c_keeps_what_came(host, tmp_path, sent):
     before = sum(host.asked.values())
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     assert sum(host.asked.values()) - before <= 300 - 50 + 8 + 1
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_goes_away_keeps_what_came(host, tmp_path, nohup):
+    command = [*["nohup"] * nohup, *_slow_command(host, tmp_path)]
+    terminal, screen = pty.openpty()
+    job = subprocess.Popen(
+        command, stdin=screen, stdout=screen, stderr=screen, start_new_session=True, cwd=tmp_path,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    while _lines(tmp_path / "got/journal.jsonl") < 50:
+        if select.select([terminal], [], [], 0.005)[0]:
+            os.read(terminal, 65536)  # a full terminal would hold the command up
+    os.close(terminal)
+    os.close(screen)
+    assert job.wait(timeout=20) == (0 if nohup else 130)
+    came = _lines(tmp_path / "got/journal.jsonl")
+    assert came == 300 if nohup else 50 <= came < 300
+
+
+def _slow_command(host, folder):
+    """The command that fetches 300 pictures into the folder `got`."""
+    host.slow = 0.02
+    (folder / "urls").write_text("\n".join(host.url(f"/ok/{i}") for i in range(300)))
+    program = f"from deepconnotation.console import run_command\ndef main():{PROGRAM}".replace(
+        "\n", "\n    "
+    ).replace("    def main", "def main")
+    return [sys.executable, "-c", f"{program}\nrun_command(main)", folder / "urls", folder / "got"]
 
 
 def _lines(journal):

@@ -1,12 +1,14 @@
 """Splits: shares, groups, near-duplicates, checked without the code that made them."""
 
+import unicodedata
+
 import imagehash
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from deepconnotation.console import UserError
+from deepconnotation.console import UserError, text_table
 from deepconnotation.data import duplicates, split
 
 
@@ -142,3 +144,10 @@ def test_every_class_is_near_its_share(faces):
     share = (table["split"] == "test").groupby(table["label"]).mean()
     assert share.between(0.1, 0.3).all(), share
     assert abs((table["split"] == "test").mean() - 0.2) < 0.01
+
+
+def test_in_a_table_chinese_names_stand_in_line():
+    lines = text_table(pd.DataFrame({"train": [1, 20]}, index=["愤怒", "awe"])).splitlines()
+    places = [sum(2 if unicodedata.east_asian_width(letter) == "W" else 1 for letter in line)
+              for line in lines]  # fmt: skip
+    assert len(set(places)) == 1 and len(set(map(len, lines))) == 2

@@ -65,7 +65,8 @@ def worker_pool(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
 
 
 def _follow_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes
+    for each in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all processes
+        signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 

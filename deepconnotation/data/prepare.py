@@ -19,7 +19,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from deepconnotation.console import UserError, alone_in, naming, progress, write_atomic
+from deepconnotation.console import (
+    UserError,
+    alone_in,
+    naming,
+    progress,
+    text_table,
+    write_atomic,
+)
 from deepconnotation.data import duplicates, faces, manifest, pack, split
 from deepconnotation.data.decode import Picture, Rejected, decode, part
 from deepconnotation.data.download import FACTS, PLACEHOLDER_TIMES
@@ -132,7 +139,7 @@ def prepare(
 def summary(dataset: str | Path) -> str:
     """Return what was taken and what was not, as text for the terminal."""
     table, info = manifest.read(dataset), manifest.read_info(dataset)
-    lines = [split.class_counts(table, info.classes).to_string(), f"taken: {len(table)}"]
+    lines = [text_table(split.class_counts(table, info.classes)), f"taken: {len(table)}"]
     reasons = rejection_counts(dataset)
     lines += [f"not taken, {reason}: {n}" for reason, n in reasons.items()]
     if reasons:
