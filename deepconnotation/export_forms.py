@@ -1,7 +1,7 @@
 """The forms of `export`: each writes a run and returns what asks the file it wrote."""
 
+import io
 import json
-import os
 import shutil
 import zipfile
 from importlib import import_module
@@ -13,7 +13,7 @@ import numpy as np
 from deepconnotation import card, fast, litert, run, seen
 from deepconnotation.answer import answers_of
 from deepconnotation.backend import keras, tf
-from deepconnotation.console import UserError, folder_atomic, quiet, write_atomic
+from deepconnotation.console import UserError, file_atomic, folder_atomic, quiet, write_atomic
 from deepconnotation.data import manifest, pipeline
 from deepconnotation.export import Probabilities, put_inside
 
@@ -150,22 +150,18 @@ def small(found: run.Run, folder: Path, info: str) -> tuple[Path, Probabilities]
 
 def _round_weights(path: Path) -> None:
     """Rewrite a .keras file with weights in 16 bits, of which the last ones are 0, compressed."""
-    partial = path.with_suffix(".part")
-    weights = path.with_suffix(".h5")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(partial, "w") as new:
+    with file_atomic(path) as partial, zipfile.ZipFile(path) as old, \
+            zipfile.ZipFile(partial, "w") as new:  # fmt: skip
         for name in old.namelist():
             data = old.read(name)
             if name.endswith(".weights.h5"):
-                weights.write_bytes(data)
-                _round_h5(weights)
-                data = weights.read_bytes()
+                data = _round_h5(data)
             new.writestr(name, data, zipfile.ZIP_DEFLATED)
-    weights.unlink()
-    os.replace(partial, path)
 
 
-def _round_h5(path: Path) -> None:
-    with h5py.File(path) as old, h5py.File(f"{path}.new", "w") as new:
+def _round_h5(data: bytes) -> bytes:
+    made = io.BytesIO()
+    with h5py.File(io.BytesIO(data)) as old, h5py.File(made, "w") as new:
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group):
@@ -179,7 +175,7 @@ def _round_h5(path: Path) -> None:
 
         old.visititems(copy)
         new.attrs.update(old.attrs)
-    os.replace(f"{path}.new", path)
+    return made.getvalue()
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
