@@ -1,5 +1,6 @@
 """Exports: equal answers by each runtime, class names inside, and examples that run."""
 
+import functools
 import json
 import re
 import shutil
@@ -52,32 +53,38 @@ def pictures(trained):
     return np.asarray(part.images[:100]), expected[:100]
 
 
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """A function from a form to its file and what asks it; each is made once."""
+    return functools.cache(lambda form: export.export(trained, form, tmp_path_factory.mktemp(form)))
+
+
 @pytest.mark.parametrize("form", ["keras", "savedmodel", "onnx", "litert"])
-def test_answers_are_equal(trained, pictures, tmp_path, form):
+def test_answers_are_equal(exported, pictures, form):
     images, expected = pictures
-    _, answer = export.export(trained, form, tmp_path)
+    _, answer = exported(form)
     got = answer(images)
     assert np.array_equal(got.argmax(axis=1), expected.argmax(axis=1))
     assert np.allclose(got, expected, atol=1e-4)
     assert np.allclose(answer(images[:1]), expected[:1], atol=1e-4)
 
 
-def test_eight_bits_answer_nearly_alike(trained, pictures, tmp_path):
+def test_eight_bits_answer_nearly_alike(exported, pictures):
     images, expected = pictures
-    path, answer = export.export(trained, "int8", tmp_path)
+    path, answer = exported("int8")
     assert (answer(images).argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.95
-    assert path.stat().st_size < 0.6 * len(litert.convert(trained))
+    assert path.stat().st_size < 0.6 * exported("litert")[0].stat().st_size
 
 
 @pytest.mark.parametrize("form", ["keras", "savedmodel", "onnx", "litert", "int8"])
-def test_examples_tell_what_predict_tells(trained, tmp_path, form):
-    path, _ = export.export(trained, form, tmp_path)
+def test_examples_tell_what_predict_tells(trained, exported, tmp_path, form):
+    path, _ = exported(form)
     if form in ("keras", "litert", "int8"):
         with zipfile.ZipFile(path) as file:
             assert json.loads(file.read(export.INFO))["classes"] == trained.classes
     photo = tmp_path / "photo.jpg"
     Image.fromarray(toy.draw("fear", 3, 24)).save(photo, quality=95)
-    words = [sys.executable, str(tmp_path / f"example_{form}.py"), str(photo)]
+    words = [sys.executable, str(path.parent / f"example_{form}.py"), str(photo)]
     done = subprocess.run(words, capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
     told = {name: float(p) for name, p in (line.split() for line in done.stdout.splitlines())}
@@ -106,11 +113,11 @@ def test_swish_has_a_saved_model(toy_run, toy_data, tmp_path):
     assert np.allclose(answer(images), expected, atol=1e-5)
 
 
-def test_the_saved_model_takes_jpeg_files_of_any_size(trained, tmp_path):
+def test_the_saved_model_takes_jpeg_files_of_any_size(trained, exported, tmp_path):
     """TensorFlow's own Lanczos, rounded once, is within a few grey levels of Pillow's."""
     from deepconnotation.backend import tf
 
-    path, _ = export.export(trained, "savedmodel", tmp_path)
+    path, _ = exported("savedmodel")
     photo = tmp_path / "photo.jpg"
     Image.fromarray(toy.draw("awe", 5, 64)).save(photo, quality=95)
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
