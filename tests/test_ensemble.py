@@ -23,9 +23,10 @@ SETTINGS = {"epochs": 1, "batch": 16, "precision": "float32"}
 def members(toy_data, tmp_path_factory):
     """Two runs that differ in seed and architecture."""
     folder = tmp_path_factory.mktemp("members")
-    for arch, given in (("small_cnn", {"seed": 1}), ("resnet18", {"seed": 2, "width": 4})):
+    tiny = {"seed": 2, "width": 4, "blocks": 1, "columns": 2}
+    for arch, given in (("small_cnn", {"seed": 1}), ("fractal", tiny)):
         train.start(arch, toy_data, folder / arch, Settings(**SETTINGS, **given))
-    return [run.load(folder / arch) for arch in ("small_cnn", "resnet18")]
+    return [run.load(folder / arch) for arch in ("small_cnn", "fractal")]
 
 
 def probabilities(folder) -> pd.DataFrame:
@@ -161,7 +162,7 @@ def test_a_soup_is_one_net_with_the_mean_of_the_weights(members, toy_data, elsew
     train.start("small_cnn", toy_data, tmp_path / "from", Settings(**SETTINGS), str(found.path))
     assert seen.data_sets(run.load(tmp_path / "from").config) == sources
     assert seen.data_sets(on.config) == sources[::-1]
-    with pytest.raises(UserError, match="resnet18 has other layers than .*small_cnn"):
+    with pytest.raises(UserError, match="fractal has other layers than .*small_cnn"):
         ensemble.ensemble([first, other], tmp_path / "no", as_soup=True)
     assert not (tmp_path / "no").exists()
 

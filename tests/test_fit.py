@@ -371,8 +371,8 @@ def test_nan_stops_at_once_and_keeps_good_weights(trainer):
 
 
 def test_a_diverged_run_has_no_score(toy_data, tmp_path, capsys):
-    settings = Settings(epochs=3, batch=16, width=4, rate=100.0, clip=0, warmup=0, l2=10.0)
-    assert train.start("resnet18", toy_data, tmp_path / "r", settings) == train.DIVERGED
+    settings = Settings(epochs=3, batch=16, rate=100.0, clip=0, warmup=0, l2=10.0)
+    assert train.start("small_cnn", toy_data, tmp_path / "r", settings) == train.DIVERGED
     assert "no score is reported" in capsys.readouterr().err
     assert not (tmp_path / "r/metrics.json").exists()
     with pytest.raises(UserError, match="diverged"):

@@ -136,9 +136,9 @@ def test_the_originals_sweep_of_the_batch(toy_run, toy_data, tmp_path, monkeypat
 
 def test_a_diverging_trial_is_no_result(space, toy_data, tmp_path):
     path = tmp_path / "wild.toml"
-    space = SPACE.replace('low = 0.001, high = 0.1', 'low = 90.0, high = 99.0')
-    space = space.replace('"small_cnn"', '"resnet18"\nwidth = 4')
-    path.write_text(space + "clip = [0.0]\n")
+    space = SPACE.replace("low = 0.001, high = 0.1", "low = 90.0, high = 99.0")
+    space = space.replace("epochs = 2", "epochs = 20")
+    path.write_text(space + "clip = [0.0]\nl2 = [10.0]\n")
     out = tmp_path / "out"
     with pytest.raises(UserError, match="none of the trials .* gave a figure"):
         tune.main([str(path), "--data", str(toy_data), "--out", str(out), "--trials", "1"])
