@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
@@ -45,6 +47,22 @@ def test_against_scikit_learn():
         for i, row in enumerate(found["per_class"]):
             values = [row[k] or 0 for k in ("precision", "recall", "f1", "images")]
             assert values == pytest.approx([v[i] for v in per_class])
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains", "ignore:A single label was found")
+@given(st.lists(st.tuples(*[st.integers(0, 2)] * 2), min_size=1, max_size=6))
+def test_a_few_pictures_against_scikit_learn(pairs):
+    labels, predicted = np.array(pairs).T
+    found = metrics.scalars(metrics.confusion_matrix(labels, predicted, 3))
+    assert found == {
+        "accuracy": pytest.approx(sk.accuracy_score(labels, predicted)),
+        "balanced_accuracy": pytest.approx(sk.balanced_accuracy_score(labels, predicted)),
+        "macro_f1": pytest.approx(sk.f1_score(labels, predicted, average="macro")),
+    }
+
+
+def test_an_interval_holds_95_percent():
+    assert metrics.interval(np.arange(1001)) == (pytest.approx(25), pytest.approx(975))
 
 
 def test_interval_of_accuracy_is_near_the_binomial_one():
@@ -106,5 +124,7 @@ def test_geometry_by_hand():
         "ecc": pytest.approx((1 + 1 + 2 + (2 + 3) + 4) / 5),
         "emc": pytest.approx((1 + (1 + 3) + 3) / 3),
     }
+    one = metrics.geometry((matrix == 2).astype(int), FI.classes)
+    assert one == {"polarity_accuracy": 1, "ecc": 1, "emc": 0}
     assert metrics.geometry(np.eye(2), ["neutral", "joy"]) == {}
     assert metrics.geometry(np.eye(2), ["neutral", "sadness"]) == {"polarity_accuracy": 1.0}
