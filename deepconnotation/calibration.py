@@ -45,7 +45,7 @@ def conformal_cut(probabilities: np.ndarray, labels: np.ndarray, coverage: float
         coverage: asked for, 0 to 1.
     """
     true = np.sort(probabilities[np.arange(len(labels)), labels])
-    rank = int(np.floor((len(true) + 1) * (1 - coverage)))
+    rank = len(true) + 1 - int(np.ceil((len(true) + 1) * coverage))
     return float(true[rank - 1]) if rank else 0.0
 
 

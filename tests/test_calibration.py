@@ -27,6 +27,12 @@ def test_error_by_hand():
     rows = calibration.reliability(confidence, right)
     assert rows == [(0.5, 1.0, 1), (pytest.approx(0.95), 0.5, 2)]
     assert calibration.ece(np.array([1.0]), np.array([True])) == 0
+    assert calibration.ece(np.array([0.7]), np.array([True])) == pytest.approx(0.3)
+
+
+def test_there_are_15_bins():
+    """As in Guo et al. 2017: .93 and .935 lie on the two sides of 14/15."""
+    assert len(calibration.reliability(np.array([0.93, 0.935]), np.array([True, True]))) == 2
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
@@ -59,6 +65,17 @@ def test_sets_hold_the_true_class_as_often_as_asked(coverage):
         reached.append(inside.mean())
     assert coverage - 0.01 < np.mean(reached) < coverage + 0.015
     assert calibration.conformal_cut(p[:5], labels[:5], 0.9) == 0  # too few to leave any class out
+
+
+def test_sets_by_hand():
+    """Of ten pictures, nine of dev and a new one, nine have the cut or more: the lowest of dev."""
+    p = np.arange(1, 10)[:, None] / 10
+    p, labels = np.hstack([p, 1 - p]), np.zeros(9, int)
+    assert calibration.conformal_cut(p, labels, 0.9) == 0.1
+    assert calibration.conformal_cut(p, labels, 0.75) == 0.2
+    assert calibration.conformal_cut(p[:8], labels[:8], 0.9) == 0
+    found = calibration.set_figures(labels, p, 0.5)
+    assert (found["coverage"], found["size"]) == (5 / 9, 10 / 9)  # .5 twice is in it, and counts
 
 
 def test_a_run_is_calibrated_on_dev_alone(toy_run, toy_data):

@@ -43,6 +43,8 @@ def test_differences_are_paired():
     sides = [answered("one", predicted, labels), answered("two", better, labels)]
     found = compare.differences(*sides)
     assert (found["gained"], found["lost"]) == (12, 0) and found["p"] == pytest.approx(2 / 2**12)
+    turned = compare.differences(*sides[::-1])
+    assert (turned["gained"], turned["lost"], turned["p"]) == (0, 12, found["p"])
     assert found["accuracy"]["value"] == pytest.approx(12 / 400)
     # Twelve of 400, each drawn or not: a binomial's standard deviation.
     spread = (found["accuracy"]["high"] - found["accuracy"]["low"]) / (2 * 1.96)
@@ -61,6 +63,7 @@ def test_tables_of_runs(toy_run, tmp_path):
     rows.sample(frac=1, random_state=0).to_csv(other / "predictions.csv", index=False)
     config = json.loads((other / "run.json").read_text("utf-8"))
     config["settings"]["seed"] += 1
+    config["train_seconds"] = 150
     (other / "run.json").write_text(json.dumps(config), "utf-8")
     done = command("evaluate", toy_run.path, other)
     assert done.returncode == 0, done.stderr
@@ -68,6 +71,7 @@ def test_tables_of_runs(toy_run, tmp_path):
     assert f"| mean ± s.d. | {np.mean([value, 1]):.3f} ± {np.std([value, 1], ddof=1):.3f} |" in (
         done.stdout
     )
+    assert "| 2.5 min |" in done.stdout
     assert f"| {other} | {1 - value:+.3f} (" in done.stdout
     sides = compare.load([str(toy_run.path), str(other)])
     for apart in ([sides[0]], [sides[0], replace(sides[1], recipe=None)]):

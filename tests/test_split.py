@@ -15,9 +15,23 @@ from deepconnotation.data import duplicates, split
 def test_fractions():
     assert split.parse_fractions("80/10/10") == {"train": 0.8, "dev": 0.1, "test": 0.1}
     assert split.parse_fractions("60/40") == {"train": 0.6, "test": 0.4}
+    assert split.parse_fractions("99/0.5/0.5") == {"train": 0.99, "dev": 0.005, "test": 0.005}
+    assert split.without(split.parse_fractions("60/20/20"), ["test"]) == {
+        "train": pytest.approx(0.75), "dev": pytest.approx(0.25)}  # fmt: skip
+
+
+def test_fractions_that_are_none():
     for wrong in ("80", "80/30", "a/b", "100/0", "50/25/15/10", ""):
         with pytest.raises(UserError, match="--fractions"):
             split.parse_fractions(wrong)
+
+
+def test_who_has_most_pictures_is_placed_first():
+    """Eight pictures of one person and eight of others: last, the eight would fit nowhere."""
+    halves = split.parse_fractions("50/50")
+    for seed in range(5):
+        places = split.assign(["a"] * 16, [0] * 8 + [*range(1, 9)], halves, seed)
+        assert len(set(places[:8])) == 1 and set(places[8:]) == {"train", "test"} - set(places[:8])
 
 
 @pytest.mark.parametrize("text", ["80/10/10", "60/40"])
