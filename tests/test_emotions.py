@@ -63,6 +63,15 @@ def test_merge_and_drop():
             emotions.FI.merge(*wrong)
 
 
+def test_signs():
+    signs = {1: "amusement awe contentment excitement happiness",
+             -1: "anger contempt disgust fear sadness",
+             0: "neutral surprise none uncertain no-face anger+awe"}  # fmt: skip
+    for sign, names in signs.items():
+        assert {emotions.polarity_of(name) for name in names.split()} == {sign}
+    assert {*" ".join(signs.values()).split()} == {*emotions.POLARITY, "anger+awe"}
+
+
 def test_wheel_distance_by_hand():
     # Clockwise from amusement: contentment 1 step, awe 2, excitement 3, fear 4, then back: 3, 2, 1.
     steps = {"amusement": 0, "contentment": 1, "awe": 2, "excitement": 3, "fear": 4,
@@ -70,6 +79,8 @@ def test_wheel_distance_by_hand():
     for emotion, n in steps.items():
         assert emotions.wheel_distance("amusement", emotion) == n + 1
         assert emotions.wheel_distance(emotion, "amusement") == n + 1
+    assert emotions.wheel_distance("fear", "sadness") == 2
+    assert emotions.wheel_distance("anger", "contentment") == 3
     assert emotions.wheel_distance("anger", "amusement", polarity_penalty=3) == 5
     assert emotions.wheel_distance("awe", "amusement", polarity_penalty=3) == 3
     with pytest.raises(UserError, match="happiness"):
