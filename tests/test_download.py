@@ -267,7 +267,6 @@ def test_robots(host, tmp_path, robots, reasons):
 
 PROGRAM = """
 import sys
-import termios
 from deepconnotation.data import download, web
 limits = download.Limits(threads=8, backoff=0.01, allow_private_hosts=True)
 urls = open(sys.argv[1]).read().split()
