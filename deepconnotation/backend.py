@@ -40,7 +40,7 @@ def _single_thread_corrupts() -> bool:
 
 @contextlib.contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Import without looking for garbage, a seventh of the time, and never look through what was
+    """Import without looking for garbage, a fifth of the time, and never look through what was
     imported."""
     enabled = gc.isenabled()
     gc.disable()

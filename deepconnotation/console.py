@@ -99,7 +99,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = INTERRUPTED
     except BrokenPipeError:
         # The reader (`head`) has enough; Python must not complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout.fileno())
         status = 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
@@ -132,7 +132,11 @@ def without_terminal(number: int) -> None:
     if number == signal.SIGHUP:
         for stream in (1, 2):
             if stat.S_ISCHR(os.fstat(stream).st_mode):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+                _discard(stream)
+
+
+def _discard(stream: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def _terminated(number: int, _) -> None:
