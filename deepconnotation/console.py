@@ -4,11 +4,11 @@ import argparse
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import re
 import shutil
 import signal
-import stat
 import sys
 import time
 import zipfile
@@ -88,6 +88,8 @@ def run_command(main: Callable[[], int | None]) -> None:
         signal.signal(each, _terminated)
     # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
     sys.stdout.reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, _outliving(getattr(sys, name)))
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -127,12 +129,25 @@ def terminations() -> list[signal.Signals]:
     return [each for each in both if signal.getsignal(each) != signal.SIG_IGN]
 
 
-def without_terminal(number: int) -> None:
-    """After SIGHUP, let nothing fail that still wants to tell its terminal something."""
-    if number == signal.SIGHUP:
-        for stream in (1, 2):
-            if stat.S_ISCHR(os.fstat(stream).st_mode):
-                _discard(stream)
+class _Terminal(io.FileIO):
+    """A terminal; what it is told when it has gone away goes nowhere, and stops nothing: after
+    SIGHUP, or in the background of a shell that was left, where no signal says so."""
+
+    def write(self, told) -> int:
+        try:
+            return super().write(told)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            _discard(self.fileno())
+            return len(told)
+
+
+def _outliving(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    if not stream.isatty():
+        return stream
+    terminal = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(terminal, stream.encoding, stream.errors, line_buffering=True)
 
 
 def _discard(stream: int) -> None:
@@ -141,7 +156,6 @@ def _discard(stream: int) -> None:
 
 def _terminated(number: int, _) -> None:
     signal.signal(number, signal.SIG_IGN)  # timeout(1) sends it twice
-    without_terminal(number)
     raise KeyboardInterrupt
 
 

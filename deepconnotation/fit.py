@@ -26,7 +26,6 @@ from deepconnotation.console import (
     progress,
     reading,
     terminations,
-    without_terminal,
     write_atomic,
 )
 from deepconnotation.data import augment, balance
@@ -560,10 +559,9 @@ def _ctrl_c():
     second Ctrl-C stops at once."""
     asked = False
 
-    def ask(number: int, _) -> None:
+    def ask(*_) -> None:
         nonlocal asked
         asked = True
-        without_terminal(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:

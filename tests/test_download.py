@@ -329,22 +329,28 @@ def test_ctrl_c_keeps_what_came(host, tmp_path, sent):
     assert sum(host.asked.values()) - before <= 300 - 50 + 8 + 1
 
 
-@pytest.mark.parametrize("nohup", [False, True])
-def test_a_terminal_that_goes_away_keeps_what_came(host, tmp_path, nohup):
-    command = [*["nohup"] * nohup, *_slow_command(host, tmp_path)]
+@pytest.mark.parametrize("how", ["in front", "nohup", "in the background"])
+def test_a_terminal_that_goes_away_keeps_what_came(host, tmp_path, how):
+    """Only the first is told by a signal, and ends; the last has a shell that was left before."""
+    command = [*["nohup"] * (how == "nohup"), *_slow_command(host, tmp_path)]
     terminal, screen = pty.openpty()
+
+    def take_terminal():
+        if how != "in the background":
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     job = subprocess.Popen(
         command, stdin=screen, stdout=screen, stderr=screen, start_new_session=True, cwd=tmp_path,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     while _lines(tmp_path / "got/journal.jsonl") < 50:
         if select.select([terminal], [], [], 0.005)[0]:
             os.read(terminal, 65536)  # a full terminal would hold the command up
     os.close(terminal)
     os.close(screen)
-    assert job.wait(timeout=20) == (0 if nohup else 130)
+    assert job.wait(timeout=20) == (130 if how == "in front" else 0)
     came = _lines(tmp_path / "got/journal.jsonl")
-    assert came == 300 if nohup else 50 <= came < 300
+    assert 50 <= came < 300 if how == "in front" else came == 300
 
 
 def _slow_command(host, folder):
