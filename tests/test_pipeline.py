@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import beta, kstest
 
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
@@ -136,24 +137,84 @@ def test_augmentation_repeats_with_its_seed_and_stays_in_range():
     assert out.shape == images().shape and out.min() >= 0 and out.max() <= 255
 
 
-def test_rotation_keeps_the_centre_and_its_angle():
-    """A vertical line through the centre, turned by at most 30 degrees, by its principal axis."""
-    line = np.zeros((50, 33, 33, 3), np.uint8)
-    line[:, :, 16] = 255
-    out = augment.apply(line, Augmentation(rotate=30), SEED).numpy()[..., 0]
-    assert (out[:, 16, 16] > 200).all()
-    y, x = np.mgrid[-16:17, -16:17]
-    inside = (x**2 + y**2 <= 14**2) * out
-    slope = (inside * x * y).sum((1, 2)) / (inside * y * y).sum((1, 2))
-    angles = np.degrees(np.arctan(slope))
-    assert np.abs(angles).max() < 32 and np.ptp(angles) > 30
+def where_from(count: int, settings: Augmentation, height: int = 24, width: int = 40):
+    """Of pictures that hold their pixels' places, (x, y) from the centre: where what is near the
+    new centre was before, as maps (count, 2, 2) and places (count, 2), by least squares."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    places = np.broadcast_to(np.stack([x, y, x], axis=-1) * 4, (count, height, width, 3))
+    out = augment.apply(places, settings, SEED).numpy()[..., :2] / 4
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    near = (abs(x - centre[0]) < 4) & (abs(y - centre[1]) < 4)  # nothing reflected from outside
+    new = np.stack([x[near] - centre[0], y[near] - centre[1], np.ones(near.sum())], axis=1)
+    old = out[:, near] - centre
+    found = np.linalg.lstsq(new, old.transpose(1, 0, 2).reshape(len(new), -1), rcond=None)[0]
+    assert np.allclose(new @ found, old.transpose(1, 0, 2).reshape(len(new), -1), atol=0.01)
+    found = found.reshape(3, count, 2)
+    return found[:2].transpose(1, 2, 0), found[2]
+
+
+def spread_over(values, limit: float):
+    """Whether numbers fill -limit to limit evenly."""
+    return kstest(np.asarray(values) / limit, "uniform", (-1, 2)).pvalue > 0.001
+
+
+def test_pictures_are_turned_zoomed_mirrored_and_shifted():
+    """All at once is a map by an angle, a scale and a mirror, each in its bounds."""
+    maps, places = where_from(300, Augmentation(True, 0.1, 30, 0.2))
+    scale, mirror = np.sqrt(np.abs(np.linalg.det(maps))), np.sign(np.linalg.det(maps))
+    assert spread_over(np.log(scale), 0.2) and 100 < (mirror > 0).sum() < 200
+    turned = maps / scale[:, None, None] * np.stack([mirror, np.ones(300)], axis=1)[:, None]
+    assert np.allclose(turned @ turned.transpose(0, 2, 1), np.eye(2), atol=0.01)
+    angles = np.degrees(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
+    assert spread_over(angles, 30)
+    assert spread_over(places[:, 0], 4.0) and spread_over(places[:, 1], 2.4)
+    drawn = np.corrcoef([np.log(scale), mirror, angles, *places.T])
+    assert np.abs(drawn - np.eye(5)).max() < 0.2  # each by itself
+
+
+def test_contrast_and_brightness_by_a_factor_and_an_offset():
+    middle = np.random.default_rng(0).integers(100, 150, (300, 6, 6, 3)).astype(np.uint8)
+    out = augment.apply(middle, Augmentation(contrast=0.3), SEED).numpy().reshape(300, -1)
+    before = middle.reshape(300, -1).astype(float)
+    mean = before.mean(axis=1, keepdims=True)
+    factor = ((out - out.mean(axis=1, keepdims=True)) * (before - mean)).sum(1) / (
+        (before - mean) ** 2).sum(1)  # fmt: skip
+    offset = out.mean(axis=1) - mean[:, 0]
+    assert np.allclose(out, factor[:, None] * (before - mean) + mean + offset[:, None], atol=0.01)
+    assert spread_over(factor - 1, 0.3) and spread_over(offset, 0.3 * 128)
+    assert abs(np.corrcoef(factor, offset)[0, 1]) < 0.2
+
+
+def covered(holes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How often each row and each column is met by one of the boxes."""
+    return holes.any(axis=2).mean(axis=0), holes.any(axis=1).mean(axis=0)
 
 
 def test_cutout_blanks_a_square():
-    white = np.full((40, 20, 20, 3), 255, np.uint8)
+    """Half the height wide, its centre anywhere: the first row is met from half its side away."""
+    white = np.full((4000, 20, 24, 3), 255, np.uint8)
     out = augment.apply(white, Augmentation(cutout=0.5), SEED).numpy()
-    blank = (out == 127.5).all(axis=-1).sum(axis=(1, 2))
-    assert blank.max() <= 11 * 11 and blank.min() >= 5 * 5
+    blank = (out == 127.5).all(axis=-1)
+    assert ((out == 255) | blank[..., None]).all()
+    sides = blank.any(axis=2).sum(axis=1), blank.any(axis=1).sum(axis=1)
+    assert (sides[0] * sides[1] == blank.sum(axis=(1, 2))).all()
+    assert max(sides[0]) == max(sides[1]) == 10 and min(sides[0]) in (5, 6)
+    for share, side in zip(covered(blank), (20, 24), strict=True):
+        assert share[0] == pytest.approx(5.5 / side, abs=0.02)
+        assert share[-1] == pytest.approx(5.5 / side, abs=0.02)
+
+
+def test_cutmix_boxes_have_the_pictures_shape_and_lie_anywhere():
+    """At a huge alpha each covers half of the area: .707 of both sides, cut at the edges."""
+    planes = np.broadcast_to(np.arange(3000, dtype=np.float32)[:, None, None, None],
+                             (3000, 20, 30, 1))  # fmt: skip
+    mixed, _ = augment.cutmix(tf.constant(planes), tf.eye(3000), 1e6, SEED)
+    box = (mixed.numpy() != planes)[..., 0]
+    assert set(np.unique(box.any(axis=2).sum(axis=1))[-2:]) == {14, 15}
+    assert set(np.unique(box.any(axis=1).sum(axis=1))[-2:]) == {21, 22}
+    for share, side in zip(covered(box), (20, 30), strict=True):
+        assert share[0] == pytest.approx(0.3536 + 0.5 / side, abs=0.03)
+        assert share[-1] == pytest.approx(0.3536 + 0.5 / side, abs=0.03)
 
 
 def test_cutmix_mixes_targets_by_the_area_of_the_box():
@@ -176,3 +237,13 @@ def test_mixup_blends_pictures_and_targets_alike():
     assert np.allclose(mixed[:, :, 0, 0], targets, atol=1e-6)
     assert np.allclose(np.sum(targets, axis=1), 1, atol=1e-6)
     assert (np.diag(targets) >= 0.5).all() and (np.diag(targets) < 1).any()
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup_draws_its_share_as_told(alpha):
+    """The larger of s and 1 - s, where s is of Beta(alpha, alpha)."""
+    x = tf.zeros((2000, 1, 1, 3))
+    _, targets = augment.mixup(x, tf.eye(2000), alpha, SEED)
+    drawn = kstest(np.diag(targets),  # but for the few that meet themselves
+                   lambda s: beta.cdf(s, alpha, alpha) - beta.cdf(1 - s, alpha, alpha))  # fmt: skip
+    assert drawn.statistic < 0.05
