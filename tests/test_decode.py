@@ -9,7 +9,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from deepconnotation.data.decode import REASONS, Rejected, decode, is_clutter
+from deepconnotation.data.decode import REASONS, Rejected, decode, fitted, is_clutter
 
 
 def quarter_colours(pixels: np.ndarray) -> np.ndarray:
@@ -89,8 +89,9 @@ def test_a_phones_heic_is_turned_once(turns):
 
 @pytest.mark.parametrize(
     "kind, count, value",
-    [(3, 1, b"\x63\0\0\0"), (3, 0, b"\6\0\0\0"), (3, 2**31, b"\6\0\0\0"), (2, 2, b"6\0\0\0"),
-     (1, 1, b"\6\0\0\0"), (5, 1, b"\xff\0\0\0"), (12, 1, bytes(4)), (99, 1, b"\6\0\0\0")],
+    [(3, 1, b"\x63\0\0\0"), (3, 1, b"\x09\0\0\0"), (3, 1, bytes(4)), (3, 0, b"\6\0\0\0"),
+     (3, 2**31, b"\6\0\0\0"), (2, 2, b"6\0\0\0"), (1, 1, b"\6\0\0\0"), (5, 1, b"\xff\0\0\0"),
+     (12, 1, bytes(4)), (99, 1, b"\6\0\0\0")],
 )  # fmt: skip
 def test_wrong_orientation_tag_does_not_cost_the_picture(kind, count, value):
     tag = struct.pack("<HHI", 0x0112, kind, count) + value
@@ -98,6 +99,82 @@ def test_wrong_orientation_tag_does_not_cost_the_picture(kind, count, value):
     picture = decode(pictures.jpeg(exif=exif))
     assert (picture.width, picture.height) == (64, 32)
     assert np.abs(quarter_colours(picture.pixels) - pictures.QUARTERS).max() <= 12
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0no TIFF", b"Exif\0\0II*\0\x08\0\0\0\x05\0", b"Exif\0\0"]
+)
+def test_damaged_exif_does_not_cost_the_picture(form, exif):
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
+    picture = decode(pictures.encode(pictures.quarters(), form, exif=exif, **options))
+    assert np.abs(quarter_colours(picture.pixels) - pictures.QUARTERS).max() <= 12
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [((3, 5, 20, 30), (5, 30), (3, 20)), ((-4, -9, 10, 12), (0, 12), (0, 10)),
+     ((32, 24, 99, 99), (24, 32), (32, 40)), ((0, 0, 40, 32), (0, 32), (0, 40))],
+)  # fmt: skip
+def test_a_box_is_cut_from_what_lies_on_the_picture(box, rows, columns):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 40, 3), np.uint8)
+    data = pictures.encode(Image.fromarray(pixels), "PNG")
+    wanted = pixels[slice(*rows), slice(*columns)]
+    assert (decode(data, box=box).pixels == wanted).all()
+    resized = Image.fromarray(wanted).resize((9, 7), Image.Resampling.LANCZOS)
+    assert (decode(data, (7, 9), box=box).pixels == np.asarray(resized)).all()
+
+
+@pytest.mark.parametrize("box", [(0, 0, 7, 30), (0, 0, 30, 7), (-1, 0, 7, 30), (33, 0, 99, 30),
+                                 (0, 25, 30, 99), (20, 20, 10, 10)])  # fmt: skip
+def test_a_box_that_hardly_lies_on_the_picture_is_refused(box):
+    data = pictures.encode(Image.new("RGB", (40, 32)), "PNG")
+    with pytest.raises(Rejected, match="bad_box: .* of 40x32, less than 8 pixels"):
+        decode(data, box=box)
+
+
+def test_the_smallest_picture_has_eight_pixels():
+    assert decode(pictures.encode(Image.new("RGB", (8, 8)), "PNG")).pixels.shape == (8, 8, 3)
+    for size in ((7, 100), (100, 7)):
+        with pytest.raises(Rejected, match="too_small: .*thinner than 8 pixels"):
+            decode(pictures.encode(Image.new("RGB", size), "PNG"))
+
+
+def test_16_bits_of_grey_become_the_nearest_8():
+    wide = (np.arange(256, dtype=np.uint32) * 257).repeat(8).reshape(32, 64)
+    for off in (-128, 0, 128):  # 257 apart: half of it is still the same grey
+        stored = np.clip(wide.astype(int) + off, 0, 65_535).astype(">u2")
+        rows = b"".join(b"\0" + row.tobytes() for row in stored)
+        found = decode(pictures.png(64, 32, 16, 0, rows)).pixels
+        assert (found == (wide // 257)[..., None]).all()
+
+
+def test_32_bits_of_grey_fill_the_range():
+    stored = (np.arange(0, 256) * 2**23).astype(np.int32).repeat(2).reshape(16, 32)
+    found = decode(pictures.encode(Image.fromarray(stored), "TIFF")).pixels
+    assert (found == np.arange(256).repeat(2).reshape(16, 32, 1)).all()
+
+
+def test_floats_without_a_number_count_as_zero():
+    stored = np.linspace(0, 255, 512, dtype=np.float32).reshape(16, 32)
+    stored[0, 1], stored[1, 2], stored[2, 3] = np.nan, np.inf, -np.inf
+    wanted = np.rint(np.nan_to_num(stored, nan=0, posinf=0, neginf=0))[..., None]
+    found = decode(pictures.encode(Image.fromarray(stored), "TIFF")).pixels
+    assert (found == wanted).all()
+
+
+def test_a_frame_is_resized_as_a_picture_is():
+    frame = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8))
+    wanted = decode(pictures.encode(frame, "PNG"), (12, 20)).pixels
+    assert (fitted(frame, (12, 20)) == wanted).all()
+
+
+def test_a_whole_webp_that_cannot_be_opened_is_damaged():
+    data = bytearray(pictures.encode(pictures.quarters(), "WEBP", lossless=True))
+    data[12:16] = b"XXXX"  # the kind of its only chunk
+    for cut, reason in ((len(data), "damaged"), (len(data) - 1, "truncated")):
+        with pytest.raises(Rejected, match=reason):
+            decode(bytes(data[:cut]))
 
 
 def probes(row: dict) -> dict[str, list[int]]:
