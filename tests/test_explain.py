@@ -85,6 +85,27 @@ def test_shuffled_weights_change_the_map(toy_run):
     assert np.mean([heatmap.agreement(a, b) for a, b in zip(*pairs, strict=True)]) < 0.5
 
 
+def test_a_map_over_its_picture_by_hand():
+    """Half picture, half colour: matplotlib's inferno ends in (0, 0, 4) and (252, 254.6, 164)."""
+    image = np.full((6, 4, 3), 100, np.uint8)
+    found = heatmap.over(image, np.repeat([[-3.0], [0.0], [0.0], [2.0]], 6, axis=1))
+    assert found.shape == (6, 4, 3) and found.dtype == np.uint8
+    assert (found[0] == [50, 50, 52]).all() and (found[-1] == [176, 177, 132]).all()
+    nothing = heatmap.over(image, np.zeros((6, 4)))
+    assert (nothing == [50, 50, 52]).all()
+
+
+@pytest.mark.parametrize(("sides", "wanted"), [((8, 4, 2), 1), ((2, 2, 1), 0), ((3, 3, 3), 0),
+                                               ((8, 4, 4), 2)])  # fmt: skip
+def test_the_last_maps_of_four_pixels_are_looked_at(sides, wanted):
+    """Or else the largest, the first of them."""
+    inputs = x = keras.Input((16, 16, 3))
+    for side in sides:
+        x = keras.layers.Conv2D(4, 17 - side if x is inputs else x.shape[1] + 1 - side)(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    assert heatmap._maps_of(model) is model.layers[1 + wanted]
+
+
 def test_pages(toy_run, toy_source, tmp_path):
     done = command("explain", toy_run.path)
     assert done.returncode == 0, done.stderr

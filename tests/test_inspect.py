@@ -47,14 +47,49 @@ def test_pictures_by_class_split_and_index(toy_data, tmp_path):
         assert np.abs(means - np.asarray(image.convert("RGB"), float)).mean() < 8
 
 
-def test_wide_pictures_stay_whole(tmp_path):
+@pytest.mark.parametrize("turned", [False, True])
+def test_wide_and_tall_pictures_stay_whole(tmp_path, turned):
     path = tmp_path / "wide.jpg"
-    path.write_bytes(pictures.jpeg(pictures.quarters(64, 32)))
+    image = pictures.quarters(64, 32)
+    path.write_bytes(pictures.jpeg(image.transpose(Image.Transpose.TRANSPOSE) if turned else image))
     tile = sheet.picture_of(sheet.Entry(0, "wide", "", path))
     assert tile.shape == (112, 112, 3)
-    assert (tile[:20] == sheet.EMPTY).all() and (tile[-20:] == sheet.EMPTY).all()
+    tile = tile.transpose(1, 0, 2) if turned else tile
+    assert (tile[:28] == sheet.EMPTY).all() and (tile[-28:] == sheet.EMPTY).all()
     corners = tile[[32, 32, 78, 78], [4, 107, 4, 107]].astype(int)
     assert np.abs(corners - pictures.QUARTERS.reshape(4, 3)).max() <= 10
+
+
+def test_what_cannot_be_shown_is_grey_with_the_reason(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"<html>")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    paths = (tmp_path / "broken.jpg", tmp_path / "empty.jpg", tmp_path / "gone.jpg", None)
+    tiles = [sheet.picture_of(sheet.Entry(0, "x", "", path)) for path in paths]
+    for tile in tiles:
+        words = (tile != sheet.EMPTY).any(axis=2)
+        assert 0 < words.mean() < 0.1 and words[40:72].sum() == words.sum()
+    assert len({tile.tobytes() for tile in tiles}) == 3  # gone and not known: "not at hand"
+    assert tiles[2].tobytes() == tiles[3].tobytes()
+
+
+def test_tiles_stand_in_rows_and_their_words_below():
+    entries = [sheet.Entry(k, f"folder/{'w' * 40}{k}.jpg", "awe", None) for k in range(5)]
+    tiles = [np.full((sheet.TILE, sheet.TILE, 3), 20 * k, np.uint8) for k in range(5)]
+    pixels = np.asarray(sheet.sheet(entries, tiles, 2))
+    gap, tall = sheet.GAP, sheet.TILE + 2 * sheet.LINE + sheet.GAP
+    assert pixels.shape == (3 * tall + gap, 2 * (sheet.TILE + gap) + gap, 3)
+    words = (pixels != sheet.PAPER).any(axis=2)
+    for k, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1), (2, 0))):
+        y, x = gap + row * tall, gap + column * (sheet.TILE + gap)
+        assert (pixels[y : y + sheet.TILE, x : x + sheet.TILE] == 20 * k).all()
+        words[y : y + sheet.TILE, x : x + sheet.TILE] = False
+        below = words[y + sheet.TILE : y + sheet.TILE + 2 * sheet.LINE, x : x + sheet.TILE]
+        index, name = below[: sheet.LINE], below[sheet.LINE :]
+        assert 0 < np.flatnonzero(index.any(axis=0)).max() < sheet.TILE / 2  # "0 awe"
+        # A long name is cut, by as little as it takes, and does not run into the next.
+        assert sheet.TILE * 0.85 < np.flatnonzero(name.any(axis=0)).max()
+        below[:] = False
+    assert not words.any()
 
 
 def test_what_was_not_taken_is_shown_with_its_reason(toy_source, tmp_path):

@@ -110,6 +110,22 @@ def test_near_pairs_finds_copies_and_nothing_else():
     assert duplicates.near_pairs(hashes, groups, thumbnails_of).tolist() == [[7, 31]]
 
 
+def test_a_pair_differs_by_eight_bits_and_eight_grey_levels_at_most():
+    """Hashes and thumbnails chosen by hand; further apart than a block of pictures, too."""
+    hashes = np.random.default_rng(0).integers(0, 2**64, 200, np.uint64)  # about 32 bits apart
+    greys = np.full(200, 100)
+    for row, bits, grey in ((3, 8, 108), (60, 9, 100), (90, 0, 109), (199, 1, 92)):
+        hashes[row] = hashes[2] ^ np.uint64(2**bits - 1)
+        greys[row] = grey
+
+    def thumbnails_of(rows):
+        return [Image.new("L", (32, 32), int(greys[row])) for row in rows]
+
+    pairs = duplicates.near_pairs(hashes, [""] * 200, thumbnails_of)
+    # 3 and 199 differ by 7 bits, but by 16 grey levels; 60 is one bit from 3 and as light as 2
+    assert pairs.tolist() == [[2, 3], [2, 199], [3, 60], [3, 90], [60, 199]]
+
+
 def test_join_groups_by_hand():
     groups = ["ann", "ann", "bob", "", "", "cy"]
     # picture 1 (ann) resembles 2 (bob); 3 resembles 4
