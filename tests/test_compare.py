@@ -119,6 +119,20 @@ def test_slices_by_hand(toy_data):
         slices.values_of(part, "id")
 
 
+def test_thirteen_numbers_are_cut_at_their_quartiles(toy_data):
+    part = pipeline.load(toy_data, "train")
+    for many, wanted in (
+        (12, {str(n): 4 for n in range(1, 13)}),
+        # four each of 1 to 9, three of 10 to 13
+        (13, {"1: 1 to 3": 12, "2: 4 to 6": 12, "3: 7 to 9": 12, "4: 10 to 13": 12}),
+    ):
+        table = part.table.assign(number=[str(1 + k % many) for k in range(48)])
+        found = slices.values_of(pipeline.Split(table, part.images, part.labels), "number")
+        assert found.value_counts().to_dict() == wanted
+    alike = pipeline.Split(part.table.assign(width="9", height="4"), part.images, part.labels)
+    assert set(slices.values_of(alike, "size")) == {"1: 6 to 6 pixels"}
+
+
 def test_blurred_pictures_are_the_least_sharp(toy_data):
     part = pipeline.load(toy_data, "train")
     images = np.asarray(part.images).copy()

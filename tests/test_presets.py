@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from deepconnotation import train
+from deepconnotation.backend import keras
 from deepconnotation.models import heads, registry
 from deepconnotation.presets import PRESETS
 from deepconnotation.settings import Settings
@@ -16,7 +17,8 @@ def built(preset: str, side: int, classes: int):
     settings = Settings.from_dict(vars(args))
     settings.check()
     options = registry.options(args.arch, settings)
-    model = registry.build(args.arch, (side, side, 3), classes, **options)
+    with keras.StatelessScope():  # sizes alone: no weights are drawn
+        model = registry.build(args.arch, (side, side, 3), classes, **options)
     if settings.freeze_until:
         heads.freeze_until(model, settings.freeze_until)
     return model, settings
