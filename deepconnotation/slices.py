@@ -32,9 +32,9 @@ def summarise(
         by: columns of the manifest, or names in `MEASURED`.
 
     Returns:
-        For each of `by` a row a part: "value"; "images"; "accuracy" and "balanced_accuracy" with
-        "value", "low" and "high"; "commonest", the share of the commonest class there, which a
-        constant answer would reach.
+        For each of `by` a row a part, whole numbers in their order, then words: "value"; "images";
+        "accuracy" and "balanced_accuracy" with "value", "low" and "high"; "commonest", the share of
+        the commonest class there, which a constant answer would reach.
 
     Raises:
         UserError: when there is no such column.
@@ -43,7 +43,7 @@ def summarise(
 
 
 def values_of(part: Split, name: str) -> pd.Series:
-    """Return str (n,), the part that each picture belongs to; parts in order of their names.
+    """Return str (n,), the part that each picture belongs to.
 
     Raises:
         UserError: when there is no such column, or it has too many different words.
@@ -81,7 +81,7 @@ def _rows(
     part: Split, predicted: np.ndarray, classes: Sequence[str], values: pd.Series
 ) -> list[dict]:
     rows = []
-    for value, places in sorted(values.groupby(values).indices.items()):
+    for value, places in sorted(values.groupby(values).indices.items(), key=_order):
         labels = part.labels[places]
         commonest = int(np.bincount(labels).argmax())
         groups = part.table["group"].iloc[places].tolist()
@@ -93,6 +93,13 @@ def _rows(
         rows.append({"value": value, "images": len(places), **figures,
                      "commonest": found["accuracy"]["majority"]})  # fmt: skip
     return rows
+
+
+def _order(part: tuple[str, np.ndarray]) -> tuple[bool, int, str]:
+    """Return what sorts parts: whole numbers by their value, then words by the alphabet."""
+    value = part[0]
+    number = value.isdecimal()
+    return not number, int(value) if number else 0, value
 
 
 def as_text(found: dict[str, list[dict]]) -> str:

@@ -110,6 +110,10 @@ def test_slices_by_hand(toy_data):
         f"{k}: {8 * k} to {8 * k} pixels" for k in (1, 2, 3, 4)
     ]
     assert [r["accuracy"]["value"] for r in found["size"]] == [1, 0, 1, 0]
+    table = table.assign(age=[str(k % 12 or "") for k in range(len(table))])
+    found = slices.summarise(pipeline.Split(table, part.images, part.labels), predicted,
+                             list("abcdefgh"), ["age"])["age"]  # fmt: skip
+    assert [row["value"] for row in found] == [*map(str, range(1, 12)), "(none)"]
     assert slices.by_default(part) == ["contributor", "size", "sharpness"]
     alike = pipeline.Split(table.assign(contributor="u1", height="9"), part.images, part.labels)
     assert slices.by_default(alike) == ["sharpness"]
