@@ -145,3 +145,5 @@ def test_plateau_counts_like_keras_early_stopping():
     again = schedule.Plateau(**watch.state())
     assert not again.update(0.9) and again.wait == 2
     assert [schedule.Plateau(True).update(v) for v in (0.1,)] == [True]
+    small = schedule.Plateau(higher_is_better=True, min_delta=0.01)
+    assert [small.update(v) for v in (0.5, 0.508, 0.512)] == [True, False, True]
