@@ -1,6 +1,7 @@
 """The audit finds what was planted, and what is known of the real data sets."""
 
 import csv
+import hashlib
 import json
 import shutil
 import sys
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
+from scipy.ndimage import laplace
 from sklearn.metrics import cohen_kappa_score
 from tools import tool
 
-from deepconnotation.data import audit, manifest, prepare
+from deepconnotation.data import audit, manifest, measure, prepare
 from deepconnotation.data.sources import toy
 from deepconnotation.emotions import FI
 
@@ -20,6 +22,36 @@ from deepconnotation.emotions import FI
 def report(*arguments, out):
     done = tool("audit.py", *arguments, "--out", out)
     return done, json.loads((out / "audit.json").read_text())
+
+
+def test_sharpness_is_the_variance_of_scipys_laplacian():
+    grey = np.random.default_rng(0).integers(0, 256, (40, 30)).astype(np.float32)
+    laplacian = laplace(grey.astype(np.float64))[1:-1, 1:-1]
+    assert measure.sharpness(grey) == pytest.approx(np.log10(laplacian.var() + 1), rel=1e-5)
+    assert measure.sharpness(np.full((8, 8), 77, np.float32)) == 0
+
+
+def test_what_is_measured_of_a_picture(tmp_path):
+    greys = np.random.default_rng(0).integers(20, 230, (60, 90, 1), np.uint8)
+    # red and green, and green and blue, lie one grey level apart, or two
+    ways = {f"{k}.png": greys + np.array([0, k, 0], np.uint8) for k in (0, 1, 2)}
+    for name, pixels in ways.items():
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "broken.png").write_bytes(b"")
+    names = [*ways, "broken.png", "gone.png"]
+    table = pd.DataFrame({"path": [str(tmp_path / name) for name in names]})
+    found, thumbnails = measure.measure(table)
+    assert found["mode"].tolist() == ["grey RGB", "grey RGB", "RGB", "", ""]
+    assert found["problem"].tolist() == ["", "", "", "empty", "unreadable"]
+    assert found["width"].tolist() == [90] * 3 + [0, 0] and found["height"][0] == 60
+    assert found["sha256"][1] == hashlib.sha256((tmp_path / "1.png").read_bytes()).hexdigest()
+    assert found["sharpness"][0] > 1 and (found["sharpness"][3:] == 0).all()
+    assert thumbnails.shape == (5, 32, 32) and thumbnails[0].std() > 1 and not thumbnails[3:].any()
+    # What a manifest knows of the original stays.
+    known = table.assign(sha256=["a", "", "", "", ""], width=["400", "", "", "", ""])
+    again, _ = measure.measure(known)
+    assert again["sha256"].tolist() == ["a", *found["sha256"][1:]]
+    assert again["width"].tolist() == [400, *found["width"][1:]]
 
 
 @pytest.fixture(scope="module")
