@@ -86,10 +86,11 @@ def run_command(main: Callable[[], int | None]) -> None:
     """
     for each in terminations():
         signal.signal(each, _terminated)
-    # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
-    sys.stdout.reconfigure(errors="backslashreplace")
     for name in ("stdout", "stderr"):
-        setattr(sys, name, _outliving(getattr(sys, name)))
+        stream = getattr(sys, name) or open(os.devnull, "w")  # closed by who started it: `>&-`
+        # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
+        stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, _outliving(stream))
     try:
         status = main() or 0
         sys.stdout.flush()

@@ -1,6 +1,8 @@
 """What every command promises: help without TensorFlow, one-line errors, atomic files."""
 
 import io
+import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -10,6 +12,7 @@ import pytest
 from tools import command, tool
 
 from deepconnotation import console
+from deepconnotation.data import manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ["train", "crossval", "evaluate", "predict", "embed", "ensemble", "tune", "cloud"]
@@ -110,6 +113,23 @@ def test_what_a_terminal_cannot_show_stops_nothing(monkeypatch):
     with pytest.raises(SystemExit, match="0"):
         console.run_command(lambda: print("0.628 ± 0.004 caf\udce9"))
     assert shown.getvalue() == rb"0.628 \xb1 0.004 caf\udce9" + b"\n"
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_a_command_works_while_nobody_listens(closed, toy_data, tmp_path):
+    """As after `>&-` or `2>&-`, with which some schedulers start their jobs."""
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+
+    def split(fractions: str) -> int:
+        words = [sys.executable, "-m", "deepconnotation.split", data, "--fractions", fractions]
+        return subprocess.run(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: [os.close(stream) for stream in closed],
+        ).returncode  # fmt: skip
+
+    assert split("50/25/25") == 0 and split("50/25") == 2
+    assert manifest.read(data)["split"].value_counts()["train"] == len(manifest.read(data)) / 2
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
