@@ -86,11 +86,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     """
     for each in terminations():
         signal.signal(each, _terminated)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or open(os.devnull, "w")  # closed by who started it: `>&-`
-        # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
-        stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, _outliving(stream))
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        setattr(sys, name, _outliving(getattr(sys, name), number))
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -144,7 +141,13 @@ class _Terminal(io.FileIO):
             return len(told)
 
 
-def _outliving(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+def _outliving(stream: io.TextIOWrapper | None, number: int) -> io.TextIOWrapper:
+    """Return a standard stream to which everything can be told, whoever listens."""
+    if stream is None:  # closed by who started the command, as with `>&-`
+        _discard(number)
+        stream = open(number, "w", closefd=False)
+    # What the terminal cannot show, a file's name or a ± in Latin letters alone, stops nothing.
+    stream.reconfigure(errors="backslashreplace")
     if not stream.isatty():
         return stream
     terminal = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))

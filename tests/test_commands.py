@@ -115,7 +115,7 @@ def test_what_a_terminal_cannot_show_stops_nothing(monkeypatch):
     assert shown.getvalue() == rb"0.628 \xb1 0.004 caf\udce9" + b"\n"
 
 
-@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)])
 def test_a_command_works_while_nobody_listens(closed, toy_data, tmp_path):
     """As after `>&-` or `2>&-`, with which some schedulers start their jobs."""
     data = tmp_path / "data"
