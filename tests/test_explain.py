@@ -101,7 +101,7 @@ def test_the_last_maps_of_four_pixels_are_looked_at(sides, wanted):
     """Or else the largest, the first of them."""
     inputs = x = keras.Input((16, 16, 3))
     for side in sides:
-        x = keras.layers.Conv2D(4, 17 - side if x is inputs else x.shape[1] + 1 - side)(x)
+        x = keras.layers.Conv2D(4, x.shape[1] + 1 - side)(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
     assert heatmap._maps_of(model) is model.layers[1 + wanted]
 
