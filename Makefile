@@ -13,6 +13,9 @@ demo: .venv/installed
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: export TF_NUM_INTRAOP_THREADS = 1
+# TensorFlow asks for as much again as it gave back: glibc keeps it, the system need not map it anew.
+test: export MALLOC_MMAP_THRESHOLD_ = 33554432
+test: export MALLOC_TRIM_THRESHOLD_ = 8589934592
 test: .venv/installed
 	$(BIN)/python -m pytest
 
