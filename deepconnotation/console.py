@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -286,6 +287,14 @@ def need_writable(folder: Path) -> None:
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: nothing can be written there; take another folder, or a copy")
+
+
+def own_cache(folder: Path) -> Path:
+    """Return the user's own folder for what is made of one that may not be written, as on a shared
+    disk; it need not be there yet."""
+    top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    return Path(top) / "deepconnotation" / digest[:16]
 
 
 def text_table(table) -> str:

@@ -1,6 +1,11 @@
-"""Answers without TensorFlow, by LiteRT, where its runtime is installed (extra [fast])."""
+"""Answers without TensorFlow, by LiteRT, where its runtime is installed (extra [fast]).
+
+    RUN/model.tflite, RUN/model.tflite.json    or both in the user's own cache, where nothing can be
+                                               written into the run folder
+"""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from deepconnotation import run
-from deepconnotation.console import UserError, quiet, utf8
+from deepconnotation.console import UserError, own_cache, quiet, utf8
 
 FILE = "model.tflite"
 MADE_OF = "model.tflite.json"
@@ -24,13 +29,30 @@ def answers(found: run.Run) -> Answers | None:
         `answer.answers` tells them, and float32 (n, 2) or (n, 0), valence and arousal. None where
         the runtime is not installed, or the run has no model.tflite that answers as it would.
     """
-    path = found.path / FILE
+    for folder in (found.path, own_cache(found.path)):
+        if _fits(found, folder) and installed():
+            return LiteRT(folder / FILE, len(found.classes))
+    return None
+
+
+def _fits(found: run.Run, folder: Path) -> bool:
     try:
-        known = json.loads((found.path / MADE_OF).read_text("utf-8"))
-        fits = known == made_of(found, run.file_sha256(path))
+        known = json.loads((folder / MADE_OF).read_text("utf-8"))
+        return known == made_of(found, run.file_sha256(folder / FILE))
     except (OSError, ValueError):
+        return False
+
+
+def place(found: run.Run) -> Path | None:
+    """Return the folder in which a run's model.tflite can be made; None where there is none."""
+    if os.access(found.path, os.W_OK):
+        return found.path
+    cache = own_cache(found.path)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
         return None
-    return LiteRT(path, len(found.classes)) if fits and installed() else None
+    return cache if os.access(cache, os.W_OK) else None
 
 
 def installed() -> bool:

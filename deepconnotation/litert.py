@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -51,8 +52,9 @@ def convert(found: run.Run, shown: Iterable[np.ndarray] | None = None) -> bytes:
         return converter.convert()
 
 
-def write(found: run.Run) -> None:
-    """Write model.tflite beside model.keras; where the model cannot be converted, say so.
+def write(found: run.Run, folder: Path) -> None:
+    """Write a run's model.tflite into a folder, see `fast.place`; where the model cannot be
+    converted, say so.
 
     Raises:
         UserError: when there is no model, or it is damaged.
@@ -64,10 +66,10 @@ def write(found: run.Run) -> None:
     except Exception as error:  # the converter raises many kinds, with pages of text
         print(f"no {fast.FILE}: {one_line(error)[:160]}; predict will use Keras", file=sys.stderr)
         return
-    path = found.path / fast.FILE
+    path = folder / fast.FILE
     try:
         write_atomic(path, data)
         known = fast.made_of(found, run.file_sha256(path))
-        write_atomic(found.path / fast.MADE_OF, json.dumps(known, indent=2) + "\n")
+        write_atomic(folder / fast.MADE_OF, json.dumps(known, indent=2) + "\n")
     except OSError as error:  # a full disk; answers go on without
         print(f"{error.filename}: {error.strerror}; predict will use Keras", file=sys.stderr)

@@ -173,12 +173,12 @@ def answering(found: run.Run) -> "Answers":
 
     if (answer := fast.answers(found)) is not None:
         return answer
-    if fast.installed() and os.access(found.path, os.W_OK):
+    if fast.installed() and (folder := fast.place(found)) is not None:
         from deepconnotation import litert
 
-        litert.write(found)
+        litert.write(found, folder)
         if (answer := fast.answers(found)) is not None:
-            print(f"{found.path / fast.FILE} is made: answers need no TensorFlow from now on",
+            print(f"{folder / fast.FILE} is made: answers need no TensorFlow from now on",
                   file=sys.stderr)  # fmt: skip
             return answer
     from deepconnotation.answer import answers_of

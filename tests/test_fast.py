@@ -32,7 +32,7 @@ def half_run(toy_data, tmp_path_factory):
     assert train.start("small_cnn", toy_data, folder, settings) == 0
     found = run.load(folder)
     assert fast.answers(found) is None
-    litert.write(found)
+    litert.write(found, found.path)
     return found
 
 
@@ -78,7 +78,7 @@ def test_valence_and_arousal_follow_the_classes(tmp_path):
     found = run.Run(tmp_path, {"classes": list("abcde"), "settings": settings})
     found.__dict__["model"] = model
     run.save_model(model, tmp_path / "model.keras")
-    litert.write(found)
+    litert.write(found, found.path)
     images = np.random.default_rng(0).integers(0, 256, (3, *model.input_shape[1:]), np.uint8)
     log_p, told = fast.answers(found)(images)
     logits, expected = (np.asarray(each) for each in model(images))
@@ -89,7 +89,7 @@ def test_valence_and_arousal_follow_the_classes(tmp_path):
 def test_an_ensemble_has_one_too(half_run, toy_run, toy_data, tmp_path):
     both = ensemble.ensemble([half_run, toy_run], tmp_path / "both")
     part = pipeline.load(toy_data, "test")
-    litert.write(both)
+    litert.write(both, both.path)
     log_p, _ = fast.answers(both)(np.asarray(part.images))
     assert np.allclose(np.exp(log_p), evaluate.predict_split(both, part)[0], atol=1e-5)
 
@@ -127,7 +127,7 @@ def test_a_run_killed_in_training_answers_with_the_model_that_it_has_now(copy, p
     assert fast.answers(killed) is None
 
 
-@pytest.mark.parametrize("why", ["not installed", "the folder is closed"])
+@pytest.mark.parametrize("why", ["not installed", "all folders are closed"])
 def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, why):
     (copy.path / fast.FILE).unlink()
     if why == "not installed":
@@ -140,11 +140,33 @@ def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, 
 
         monkeypatch.setattr(builtins, "__import__", without)
     else:
-        monkeypatch.setattr(predict.os, "access", lambda path, mode: False)
+        monkeypatch.setattr(fast.os, "access", lambda path, mode: False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(copy.path / "run.json"))  # no folder can be there
     (row,) = predict.predict(copy, pictures[0][:1])
     assert not (copy.path / fast.FILE).exists() and not capsys.readouterr().err
     probabilities, _ = evaluate.predict_split(half_run, pictures[1])
     assert np.allclose(row["probabilities"], probabilities[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("there", ["gone", "outdated"])
+def test_a_run_that_may_only_be_read(copy, pictures, tmp_path, monkeypatch, capsys, there):
+    """As on a shared disk; to root nothing is forbidden, so the answer to that is given here."""
+    if there == "gone":
+        (copy.path / fast.FILE).unlink()
+        (copy.path / fast.MADE_OF).unlink()
+    else:
+        copy = copy.update(temperature=1.5)
+    before = {each: each.stat().st_mtime_ns for each in copy.path.iterdir()}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    monkeypatch.setattr(fast.os, "access", lambda path, mode: path != copy.path)
+    (row,) = predict.predict(copy, pictures[0][:1])
+    (made,) = (tmp_path / "own").rglob(fast.FILE)
+    assert f"{made} is made" in capsys.readouterr().err
+    assert before == {each: each.stat().st_mtime_ns for each in copy.path.iterdir()}
+    assert fast.answers(copy).path == made
+    probabilities, _ = evaluate.predict_split(copy, pictures[1])
+    assert np.allclose(row["probabilities"], probabilities[0], atol=1e-4)
+    assert fast.answers(copy.update(temperature=2)) is None  # the run was calibrated anew
 
 
 def test_what_cannot_be_converted_is_said(half_run, copy, pictures, monkeypatch, capsys):

@@ -4,7 +4,6 @@ An epoch's order is a function of seed and epoch alone, so a run that is resumed
 of an epoch, sees the same batches as one that never stopped.
 """
 
-import hashlib
 import math
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation.console import UserError, file_atomic, naming, progress
+from deepconnotation.console import UserError, file_atomic, naming, own_cache, progress
 from deepconnotation.data import manifest
 from deepconnotation.data.decode import Rejected, decode
 from deepconnotation.emotions import numbered
@@ -67,17 +66,11 @@ def load(dataset: str | Path, split: str, classes: Sequence[str] | None = None) 
     name = f"{manifest.fingerprint(dataset)[:16]}/{split}.npy"
     path = dataset / ".cache" / name
     if not path.exists() and not os.access(dataset, os.W_OK):
-        path = _own_cache(dataset) / name
+        path = own_cache(dataset) / name
     if not path.exists():
         _pack(dataset, table["file"].tolist(), (info.height, info.width), path)
     labels = np.array(numbered(table["label"], classes or info.classes), np.int64)
     return Split(table, np.load(path, mmap_mode="r"), labels)
-
-
-def _own_cache(dataset: Path) -> Path:
-    top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    digest = hashlib.sha256(os.fsencode(dataset.resolve())).hexdigest()
-    return Path(top) / "deepconnotation" / digest[:16]
 
 
 def _pack(dataset: Path, files: list[str], size: tuple[int, int], path: Path) -> None:
