@@ -79,6 +79,13 @@ seed_number = whole_number(*SEEDS)
 counting_number = whole_number(1, 10**6)
 
 
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; make room, then go on as after Ctrl-C"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS),
+                    "; take another file or folder, or change who may use this one"),
+}  # fmt: skip
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's `main` and leave the process with its exit status.
 
@@ -104,8 +111,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         status = 0
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "; make room, then go on as after Ctrl-C" if full else ""
+        hint = _HINTS.get(error.errno, "")
         print(f"error: {printable(name)}{error.strerror or error}{hint}", file=sys.stderr)
         status = BAD_USE
     sys.exit(status)

@@ -103,12 +103,12 @@ def embed(
 
     run.spare(folder)
     info = manifest.read_info(dataset)
-    found = {s for s in manifest.read(dataset)["split"] if s}
-    parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
     precision = backend.set_precision(precision)
     model = embedding_model(backbone, (info.height, info.width, 3), info.grey, weights, layer)
     if trained := _run(backbone):
         seen.refuse(f"the backbone {backbone}", seen.of(trained), dataset)
+    found = {s for s in manifest.read(dataset)["split"] if s}
+    parts = [pipeline.load(dataset, split) for split in embeddings.SPLITS if split in found]
     ids = _ids(parts)
     config = {
         "backbone": backbone, "data": str(dataset), "fingerprint": manifest.fingerprint(dataset),

@@ -1,5 +1,6 @@
 """What every command promises: help without TensorFlow, one-line errors, atomic files."""
 
+import errno
 import io
 import os
 import shutil
@@ -97,14 +98,20 @@ def test_an_existing_run_is_not_overwritten(toy_run, toy_data):
     assert (toy_run.path / "run.json").read_bytes() == before
 
 
-def test_a_full_disk_is_told_with_what_to_do(capsys):
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, "No space left on device; make room, then go on as after Ctrl-C"),
+     (errno.EACCES, "Permission denied; take another file or folder, or change who may use this "
+                    "one"),
+     (errno.EIO, "Input/output error")],
+)  # fmt: skip
+def test_what_the_system_refuses_is_told_with_what_to_do(capsys, number, told):
     def main():
-        raise OSError(28, "No space left on device", "state.npz")
+        raise OSError(number, os.strerror(number), "state.npz")
 
     with pytest.raises(SystemExit, match="2"):
         console.run_command(main)
-    told = "error: state.npz: No space left on device; make room, then go on as after Ctrl-C\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == f"error: state.npz: {told}\n"
 
 
 def test_what_a_terminal_cannot_show_stops_nothing(monkeypatch):

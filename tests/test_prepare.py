@@ -17,7 +17,7 @@ from tools import TOOLS, tool
 from deepconnotation.console import UserError, alone_in
 from deepconnotation.data import engine, manifest, prepare
 from deepconnotation.data.sources import folder, toy
-from deepconnotation.emotions import FI
+from deepconnotation.emotions import FI, emotion_set
 
 
 def test_layout_is_the_one_that_keras_reads(toy_data):
@@ -110,6 +110,20 @@ def test_one_class_is_no_data_set(tmp_path):
     assert folder.read(tmp_path / "mine").emotions.classes == ("awe", "fear")
     with pytest.raises(UserError, match="only fear is left"):
         folder.read(tmp_path / "mine", drops=["awe"])
+
+
+def test_class_names_that_pandas_takes_for_no_value_or_a_number(tmp_path):
+    for i, name in enumerate(["nan", "null", "01"] * 2):
+        path = tmp_path / f"mine/{name}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (40 * i, 0, 0)).save(path)
+    source = folder.read(tmp_path / "mine", emotion_set("01,nan,null"))
+    prepare.prepare(source, tmp_path / "data", 32, fractions="50/50", workers=1)
+    known = json.loads((tmp_path / "data/dataset.json").read_text())
+    assert known["classes"] == ["01", "nan", "null"]
+    told = {name: sum(part[name] for part in known["counts"].values()) for name in known["classes"]}
+    assert told == {"01": 2, "nan": 2, "null": 2}
+    assert sorted(manifest.read(tmp_path / "data")["label"].unique()) == known["classes"]
 
 
 def test_nothing_taken_says_why(tmp_path):
