@@ -89,6 +89,8 @@ FAULTS = {
     "no manifest": (remove("data/manifest.csv"), TRAIN, "manifest.csv: no such file"),
     "manifest of bytes": (damage("data/manifest.csv", b"\xff\xfe\x00"), TRAIN,
                           "not a readable CSV"),
+    "manifest without a column": (damage("data/manifest.csv", b"id,file,label\n1,1.jpg,awe\n"),
+                                  TRAIN, "column 'split' is missing; prepare the data set again"),
     "unknown label": (row(label="joy"), TRAIN, "row 2: label 'joy' is no class"),
     "id twice": (same_id, TRAIN, "occurs twice"),
     "unknown split": (row(split="val"), TRAIN, "split 'val' is not train"),
