@@ -207,6 +207,14 @@ def test_split_moves_pictures_and_survives_a_kill(toy_source, tmp_path):
     assert all((out / f).exists() for f in files)
 
 
+def test_a_split_tells_of_a_picture_that_is_gone(elsewhere):
+    table = manifest.read(elsewhere)
+    gone = elsewhere / table["file"][table["split"] == "dev"].iloc[0]
+    gone.unlink()
+    with pytest.raises(UserError, match=f"{gone}: the picture is gone; prepare the data set again"):
+        manifest.move_to(elsewhere, table.assign(split="train"), manifest.read_info(elsewhere))
+
+
 def test_a_split_is_taken_over_at_another_size(toy_source, toy_data, tmp_path):
     out = tmp_path / "larger"
     prepare.prepare(toy_source, out, 24, fractions="60/20/20", seed=5, workers=1)
