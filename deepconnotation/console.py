@@ -297,8 +297,16 @@ def need_writable(folder: Path) -> None:
 
 def own_cache(folder: Path) -> Path:
     """Return the user's own folder for what is made of one that may not be written, as on a shared
-    disk; it need not be there yet."""
-    top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    disk; it need not be there yet.
+
+    Raises:
+        UserError: when the system knows no home of the user.
+    """
+    try:
+        top = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise UserError(f"{folder}: nothing can be written there, and this user has no home "
+                        "folder; set XDG_CACHE_HOME to a folder") from None  # fmt: skip
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     return Path(top) / "deepconnotation" / digest[:16]
 

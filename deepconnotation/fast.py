@@ -4,10 +4,11 @@
                                                written into the run folder
 """
 
+import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,16 @@ def answers(found: run.Run) -> Answers | None:
         `answer.answers` tells them, and float32 (n, 2) or (n, 0), valence and arousal. None where
         the runtime is not installed, or the run has no model.tflite that answers as it would.
     """
-    for folder in (found.path, own_cache(found.path)):
+    for folder in _folders(found):
         if _fits(found, folder) and installed():
             return LiteRT(folder / FILE, len(found.classes))
     return None
+
+
+def _folders(found: run.Run) -> Iterator[Path]:
+    yield found.path
+    with contextlib.suppress(UserError):  # a user without a home
+        yield own_cache(found.path)
 
 
 def _fits(found: run.Run, folder: Path) -> bool:
@@ -45,14 +52,12 @@ def _fits(found: run.Run, folder: Path) -> bool:
 
 def place(found: run.Run) -> Path | None:
     """Return the folder in which a run's model.tflite can be made; None where there is none."""
-    if os.access(found.path, os.W_OK):
-        return found.path
-    cache = own_cache(found.path)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return cache if os.access(cache, os.W_OK) else None
+    for folder in _folders(found):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
 
 
 def installed() -> bool:

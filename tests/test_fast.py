@@ -127,7 +127,7 @@ def test_a_run_killed_in_training_answers_with_the_model_that_it_has_now(copy, p
     assert fast.answers(killed) is None
 
 
-@pytest.mark.parametrize("why", ["not installed", "all folders are closed"])
+@pytest.mark.parametrize("why", ["not installed", "all folders are closed", "no home"])
 def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, why):
     (copy.path / fast.FILE).unlink()
     if why == "not installed":
@@ -139,6 +139,11 @@ def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, 
             return usual(name, *args, **kwargs)
 
         monkeypatch.setattr(builtins, "__import__", without)
+    elif why == "no home":  # as a container has it that runs as a number
+        monkeypatch.setattr(fast.os, "access", lambda path, mode: path != copy.path)
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
     else:
         monkeypatch.setattr(fast.os, "access", lambda path, mode: False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(copy.path / "run.json"))  # no folder can be there

@@ -70,6 +70,11 @@ def test_a_data_set_that_may_only_be_read(elsewhere, tmp_path, monkeypatch):
     assert not (elsewhere / ".cache").exists()
     (packed,) = (tmp_path / "own").rglob("dev.npy")
     assert (np.load(packed) == expected).all()
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    with pytest.raises(UserError, match="elsewhere: nothing can .* set XDG_CACHE_HOME"):
+        pipeline.load(elsewhere, "dev")
 
 
 def test_last_partial_batch_is_kept_and_order_is_the_tables(toy_data):

@@ -53,7 +53,8 @@ def load(dataset: str | Path, split: str, classes: Sequence[str] | None = None) 
             ("anger+fear"); None takes its own.
 
     Raises:
-        UserError: when the split has no pictures, or a prepared picture is missing or damaged.
+        UserError: when the split has no pictures, or a prepared picture is missing or damaged, or
+            nobody knows where the cache could lie.
     """
     dataset = Path(dataset)
     table = manifest.read(dataset)
