@@ -71,7 +71,7 @@ def test_a_data_set_that_may_only_be_read(elsewhere, tmp_path, monkeypatch):
     (packed,) = (tmp_path / "own").rglob("dev.npy")
     assert (np.load(packed) == expected).all()
     for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
     with pytest.raises(UserError, match="elsewhere: nothing can .* set XDG_CACHE_HOME"):
         pipeline.load(elsewhere, "dev")
