@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     tells valence and arousal."""
     top = tmp_path_factory.mktemp("export")
     data = top / "data"
-    prepare.prepare(toy.read(top / "drawn", per_class=40), data, 24, fractions="50/10/40",
+    prepare.prepare(toy.read(top / "drawn", per_class=25), data, 24, fractions="40/10/50",
                     workers=1)  # fmt: skip
     table, rng = manifest.read(data), np.random.default_rng(0)
     table = table.assign(valence=rng.uniform(-1, 1, len(table)).round(3).astype(str), arousal="0.5")
