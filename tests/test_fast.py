@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_registry import small
+from tools import forget_home
 
 from deepconnotation import ensemble, evaluate, fast, litert, predict, run, train
 from deepconnotation.data import pipeline
@@ -139,11 +140,9 @@ def test_otherwise_keras_answers(half_run, copy, pictures, monkeypatch, capsys, 
             return usual(name, *args, **kwargs)
 
         monkeypatch.setattr(builtins, "__import__", without)
-    elif why == "no home":  # as a container has it that runs as a number
+    elif why == "no home":
         monkeypatch.setattr(fast.os, "access", lambda path, mode: path != copy.path)
-        for name in ("HOME", "XDG_CACHE_HOME"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+        forget_home(monkeypatch)
     else:
         monkeypatch.setattr(fast.os, "access", lambda path, mode: False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(copy.path / "run.json"))  # no folder can be there

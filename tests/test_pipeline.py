@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import beta, kstest
+from tools import forget_home
 
 from deepconnotation.backend import tf
 from deepconnotation.console import UserError
@@ -70,9 +71,7 @@ def test_a_data_set_that_may_only_be_read(elsewhere, tmp_path, monkeypatch):
     assert not (elsewhere / ".cache").exists()
     (packed,) = (tmp_path / "own").rglob("dev.npy")
     assert (np.load(packed) == expected).all()
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    forget_home(monkeypatch)
     with pytest.raises(UserError, match="elsewhere: nothing can .* set XDG_CACHE_HOME"):
         pipeline.load(elsewhere, "dev")
 

@@ -1,4 +1,4 @@
-"""Runs commands as a person would, but without a new process for each."""
+"""Runs commands as a person would, but without a new process for each; a full disk, no home."""
 
 import contextlib
 import io
@@ -29,6 +29,13 @@ def files_of_at_most(size: int):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def forget_home(monkeypatch) -> None:
+    """Leave the user without a home, as in a container that runs as a number."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
 
 
 def command(name: str, *arguments, stdin: str = "", cwd: str | Path = ".") -> CompletedProcess:
