@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepconnotation import card, evaluate, predictions, report, run
+from deepconnotation import card, evaluate, predictions, report, run, slices
 from deepconnotation.backend import device_name
 from deepconnotation.compare import mean_and_spread
 from deepconnotation.console import write_atomic
-from deepconnotation.data import manifest
+from deepconnotation.data import manifest, pipeline
 from deepconnotation.emotions import numbered
 from deepconnotation.metrics import SCALARS, with_interval
 from deepconnotation.page import escape, page, section, table
@@ -22,7 +22,7 @@ class Answers:
     """What the folds' nets said of all pictures, by their ids.
 
     Attributes:
-        table: rows of the data set's manifest, their labels merged where the nets' classes are.
+        table: of `slices.measured`, labels merged where the nets' classes are.
         labels: int (n,), the same as numbers of the classes.
         probabilities: float (n, classes), at each net's temperature.
         told: float (n, 2), valence and arousal; (n, 0) where the nets tell none.
@@ -53,7 +53,7 @@ def write(found: run.Run, dataset: Path) -> dict:
         `metrics.SCALARS` and the CCC of valence and arousal, as far as the nets tell them.
     """
     runs = [run.load(found.path / f"fold-{fold}") for fold in range(1, found.config["folds"] + 1)]
-    every = _answers(found, runs, dataset)
+    every = _answers(found, runs)
     summary = _summary(found, runs, every, dataset)
     said = evaluate.predictions_of(found, every.table, every.probabilities, found.classes,
                                    every.told)  # fmt: skip
@@ -68,7 +68,7 @@ def write(found: run.Run, dataset: Path) -> dict:
     return summary
 
 
-def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
+def _answers(found: run.Run, runs: list[run.Run]) -> Answers:
     hint = "give the same command of crossval again"
     columns = [*(f"p_{name}" for name in found.told_classes), *found.axes]
     parts = []
@@ -76,7 +76,8 @@ def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
         part = predictions.read(each.path / "predictions.csv", ["id", "label", *columns], hint)
         parts.append(part.assign(temperature=each.temperature, cut=each.config["conformal_cut"]))
     said = pd.concat(parts).sort_values("id", ignore_index=True)
-    table = manifest.read(dataset).sort_values("id", ignore_index=True)
+    tested = (pipeline.load(found.path / f"data-{n}", "test") for n in range(1, len(runs) + 1))
+    table = pd.concat(map(slices.measured, tested)).sort_values("id", ignore_index=True)
     values = said[columns].astype(float).to_numpy()
     told = len(found.axes)
     return Answers(
@@ -89,13 +90,19 @@ def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
 def _summary(found: run.Run, runs: list[run.Run], every: Answers, dataset: Path) -> dict:
     data = found.config["data"]
     folds = [json.loads((each.path / "metrics.json").read_text("utf-8")) for each in runs]
-    return evaluate.figures_of(
+    summary = evaluate.figures_of(
         found, every.table, every.labels, every.probabilities, found.classes, every.told,
         every.temperature, every.cut,
         split="all folds", data=str(dataset), fingerprint=data["fingerprint"],
         command=found.config["command"], drawn=data["drawn"], left_out={},
         folds=[{"pictures": each["images"], **_compared(each)} for each in folds],
     )  # fmt: skip
+    if found.tells_classes:
+        summary["slices"] = slices.summarise(
+            every.table, every.labels, every.probabilities.argmax(axis=1), found.classes,
+            slices.by_default(every.table),
+        )  # fmt: skip
+    return summary
 
 
 def _compared(figures: dict) -> dict[str, dict]:
@@ -137,6 +144,7 @@ def _page(found: run.Run, summary: dict, every: Answers, dataset: Path) -> str:
           if found.tells_classes else []),
         *([section("Valence and arousal", report.circumplex(summary, every.table, every.told))]
           if every.told.size else []),
+        *([section("Groups", report.groups(summary))] if found.tells_classes else []),
         section("Data", table([], facts, text=True)),
         section("How to repeat it",
                 f"<pre>{escape(config['command'])}</pre>{table([], repeat, text=True)}"),

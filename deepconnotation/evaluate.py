@@ -201,8 +201,9 @@ def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> di
         drawn=found.config["data"]["drawn"] or asked.info.drawn, **about,
     )  # fmt: skip
     if found.tells_classes:
-        by, predicted = by or slices.by_default(part), probabilities.argmax(axis=1)
-        summary["slices"] = slices.summarise(part, predicted, classes, by)
+        table, predicted = slices.measured(part), probabilities.argmax(axis=1)
+        by = by or slices.by_default(table)
+        summary["slices"] = slices.summarise(table, part.labels, predicted, classes, by)
     return summary
 
 

@@ -51,7 +51,7 @@ def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path
           if found.tells_classes else []),
         *([section("Valence and arousal", circumplex(summary, asked.part.table, asked.told))]
           if asked.told.size else []),
-        *([section("Groups", _groups(summary))] if found.tells_classes else []),
+        *([section("Groups", groups(summary))] if found.tells_classes else []),
         section("Training", _curves(found)),
         section("Model", _model(found)),
         *([section("Examples", _examples(found, asked))] if found.tells_classes else []),
@@ -248,7 +248,8 @@ def circumplex(summary: dict, rated: pd.DataFrame, told: np.ndarray) -> str:
     return words + table(header, rows) + figure_image(figure, alt)
 
 
-def _groups(summary: dict) -> str:
+def groups(summary: dict) -> str:
+    """Return the figures of parts, of the summary's "slices"."""
     words = ("<p>Where a group does much worse, the figures above do not hold for it; where always "
              "answering its commonest class does nearly as well, the model may have learned the "
              "group instead of the emotion.</p>")  # fmt: skip

@@ -11,25 +11,37 @@ from deepconnotation.data.measure import sharpness
 from deepconnotation.data.pipeline import Split
 
 MOST = 12  # different values; a column of numbers with more is cut at its quartiles
-MEASURED = ("size", "sharpness")  # no columns, but made from width and height, or from the pixels
+#: no columns of a manifest, but made from width and height, and from the pixels; how a part is told
+MEASURED = {"size": "{:.0f} to {:.0f} pixels", "sharpness": "{:.2f} to {:.2f}"}
 
 
-def by_default(part: Split) -> list[str]:
+def measured(part: Split) -> pd.DataFrame:
+    """Return a split's table with columns `MEASURED`: the root of width by height in pixels, and
+    `measure.sharpness` of the prepared picture."""
+    sides = part.table[["width", "height"]].astype(float)
+    grey = (np.asarray(picture, np.float32).mean(axis=2) for picture in part.images)
+    sharp = [sharpness(each) for each in grey]
+    return part.table.assign(size=np.sqrt(sides.prod(axis=1)), sharpness=sharp)
+
+
+def by_default(table: pd.DataFrame) -> list[str]:
     """Return what a report looks at: contributor, size and sharpness, as far as they differ."""
-    names = [*(["contributor"] if "contributor" in part.table else []), *MEASURED]
-    return [name for name in names if values_of(part, name).nunique() > 1]
+    names = [*(["contributor"] if "contributor" in table else []), *MEASURED]
+    return [name for name in names if values_of(table, name).nunique() > 1]
 
 
 def summarise(
-    part: Split, predicted: np.ndarray, classes: Sequence[str], by: Sequence[str]
-) -> dict[str, list[dict]]:
-    """Measure each part of a split.
+    table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str],
+    by: Sequence[str],
+) -> dict[str, list[dict]]:  # fmt: skip
+    """Measure each part of a table of pictures.
 
     Args:
-        part: the pictures.
+        table: of `measured`, n rows.
+        labels: int (n,).
         predicted: int (n,).
         classes: their names.
-        by: columns of the manifest, or names in `MEASURED`.
+        by: columns of the table.
 
     Returns:
         For each of `by` a row a part, whole numbers in their order, then words: "value"; "images";
@@ -39,25 +51,23 @@ def summarise(
     Raises:
         UserError: when there is no such column.
     """
-    return {name: _rows(part, predicted, classes, values_of(part, name)) for name in by}
+    return {
+        name: _rows(table["group"], labels, predicted, classes, values_of(table, name))
+        for name in by
+    }
 
 
-def values_of(part: Split, name: str) -> pd.Series:
-    """Return str (n,), the part that each picture belongs to.
+def values_of(table: pd.DataFrame, name: str) -> pd.Series:
+    """Return str (n,), the part that each picture of a table of `measured` belongs to.
 
     Raises:
         UserError: when there is no such column, or it has too many different words.
     """
-    table = part.table
-    if name == "size":
-        values = np.sqrt(table["width"].astype(float) * table["height"].astype(float))
-        return _quartiles(values, "{:.0f} to {:.0f} pixels")
-    if name == "sharpness":
-        grey = (np.asarray(picture, np.float32).mean(axis=2) for picture in part.images)
-        return _quartiles(pd.Series([sharpness(g) for g in grey]), "{:.2f} to {:.2f}")
     if name not in table:
-        raise UserError(f"--by {name}: no such column; there are {', '.join(MEASURED)} and "
-                        f"{', '.join(table)}")  # fmt: skip
+        columns = [*MEASURED, *(c for c in table if c not in MEASURED)]
+        raise UserError(f"--by {name}: no such column; there are {', '.join(columns)}")
+    if name in MEASURED:
+        return _quartiles(table[name], MEASURED[name])
     words = table[name].where(table[name] != "", "(none)")
     if words.nunique() <= MOST:
         return words
@@ -78,14 +88,15 @@ def _quartiles(values: pd.Series, words: str) -> pd.Series:
 
 
 def _rows(
-    part: Split, predicted: np.ndarray, classes: Sequence[str], values: pd.Series
-) -> list[dict]:
+    groups: pd.Series, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str],
+    values: pd.Series,
+) -> list[dict]:  # fmt: skip
     rows = []
     for value, places in sorted(values.groupby(values).indices.items(), key=_order):
-        labels = part.labels[places]
-        commonest = int(np.bincount(labels).argmax())
-        groups = part.table["group"].iloc[places].tolist()
-        found = metrics.summarise(labels, predicted[places], classes, commonest, groups)
+        commonest = int(np.bincount(labels[places]).argmax())
+        found = metrics.summarise(
+            labels[places], predicted[places], classes, commonest, groups.iloc[places].tolist()
+        )
         figures = {
             name: {k: found[name][k] for k in ("value", "low", "high")}
             for name in ("accuracy", "balanced_accuracy")

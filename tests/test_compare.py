@@ -99,9 +99,14 @@ def test_slices_by_hand(toy_data):
         contributor=["u1", "u2"] * (len(part.labels) // 2), width="16",
         height=[str(4 * (1 + i % 4) ** 2) for i in range(len(part.labels))],
     )  # fmt: skip
-    part = pipeline.Split(table, part.images, part.labels)
-    predicted = np.where(table["contributor"] == "u1", part.labels, (part.labels + 1) % 8)
-    found = slices.summarise(part, predicted, list("abcdefgh"), ["contributor", "size"])
+    labels = part.labels
+    predicted = np.where(table["contributor"] == "u1", labels, (labels + 1) % 8)
+
+    def measured(**columns):
+        return slices.measured(pipeline.Split(table.assign(**columns), part.images, labels))
+
+    asked = labels, predicted, list("abcdefgh")
+    found = slices.summarise(measured(), *asked, ["contributor", "size"])
     assert [(r["value"], r["accuracy"]["value"]) for r in found["contributor"]] == [
         ("u1", 1.0), ("u2", 0.0)]  # fmt: skip
     assert sum(r["images"] for r in found["size"]) == len(table)
@@ -110,17 +115,15 @@ def test_slices_by_hand(toy_data):
         f"{k}: {8 * k} to {8 * k} pixels" for k in (1, 2, 3, 4)
     ]
     assert [r["accuracy"]["value"] for r in found["size"]] == [1, 0, 1, 0]
-    table = table.assign(age=[str(k % 12 or "") for k in range(len(table))])
-    found = slices.summarise(pipeline.Split(table, part.images, part.labels), predicted,
-                             list("abcdefgh"), ["age"])["age"]  # fmt: skip
+    ages = measured(age=[str(k % 12 or "") for k in range(len(table))])
+    found = slices.summarise(ages, *asked, ["age"])["age"]
     assert [row["value"] for row in found] == [*map(str, range(1, 12)), "(none)"]
-    assert slices.by_default(part) == ["contributor", "size", "sharpness"]
-    alike = pipeline.Split(table.assign(contributor="u1", height="9"), part.images, part.labels)
-    assert slices.by_default(alike) == ["sharpness"]
-    with pytest.raises(UserError, match="--by colour: no such column; there are size"):
-        slices.values_of(part, "colour")
+    assert slices.by_default(measured()) == ["contributor", "size", "sharpness"]
+    assert slices.by_default(measured(contributor="u1", height="9")) == ["sharpness"]
+    with pytest.raises(UserError, match="--by colour: no such column; there are size, sharpness, "):
+        slices.values_of(measured(), "colour")
     with pytest.raises(UserError, match="48 different words"):
-        slices.values_of(part, "id")
+        slices.values_of(measured(), "id")
 
 
 def test_thirteen_numbers_are_cut_at_their_quartiles(toy_data):
@@ -131,17 +134,18 @@ def test_thirteen_numbers_are_cut_at_their_quartiles(toy_data):
         (13, {"1: 1 to 3": 12, "2: 4 to 6": 12, "3: 7 to 9": 12, "4: 10 to 13": 12}),
     ):
         table = part.table.assign(number=[str(1 + k % many) for k in range(48)])
-        found = slices.values_of(pipeline.Split(table, part.images, part.labels), "number")
+        found = slices.values_of(table, "number")
         assert found.value_counts().to_dict() == wanted
     alike = pipeline.Split(part.table.assign(width="9", height="4"), part.images, part.labels)
-    assert set(slices.values_of(alike, "size")) == {"1: 6 to 6 pixels"}
+    assert set(slices.values_of(slices.measured(alike), "size")) == {"1: 6 to 6 pixels"}
 
 
 def test_blurred_pictures_are_the_least_sharp(toy_data):
     part = pipeline.load(toy_data, "train")
     images = np.asarray(part.images).copy()
     images[: len(images) // 4] = 128
-    quarters = slices.values_of(pipeline.Split(part.table, images, part.labels), "sharpness")
+    blurred = slices.measured(pipeline.Split(part.table, images, part.labels))
+    quarters = slices.values_of(blurred, "sharpness")
     assert (quarters[: len(images) // 4].str[0] == "1").all()
 
 

@@ -23,6 +23,7 @@ def data(toy_data, tmp_path_factory):
     folder = shutil.copytree(toy_data, tmp_path_factory.mktemp("people") / "data")
     table = manifest.read(folder)
     table["group"] = [f"person{i % 4}" if i < 24 else "" for i in range(len(table))]
+    table["contributor"] = ["u1" if i < 30 else "u2" for i in range(len(table))]
     rng = np.random.default_rng(0)
     for name in affect.NAMES:
         values = rng.uniform(-1, 1, len(table)).round(3).astype(str)
@@ -104,6 +105,23 @@ def test_figures_are_those_of_all_answers_together(made, data):
     assert min(temperatures) <= figures["calibration"]["temperature"] <= max(temperatures)
 
 
+def test_groups_are_of_all_folds_together(made, data):
+    """Each picture is counted once, by its contributor and by quartiles of all sharpness."""
+    figures = json.loads((made / "metrics.json").read_text())["slices"]
+    answers = pd.read_csv(made / "predictions.csv").set_index("id")
+    table = manifest.read(data).set_index("id").loc[answers.index]
+    right = answers["label"] == answers["predicted"]
+    assert list(figures) == ["contributor", "sharpness"]
+    assert {row["value"]: row["accuracy"]["value"] for row in figures["contributor"]} == {
+        name: pytest.approx(right[table["contributor"] == name].mean()) for name in ("u1", "u2")
+    }
+    assert [row["images"] for row in figures["sharpness"]] == [20] * 4
+    for rows in figures.values():
+        hits = sum(row["images"] * row["accuracy"]["value"] for row in rows)
+        assert hits == pytest.approx(right.sum())
+    assert "<h3>By sharpness</h3>" in (made / "report.html").read_text()
+
+
 def test_ratings_of_all_folds_together(made, data, tmp_path, capsys):
     """Beside the classes, and where the nets learned them alone."""
     answers = pd.read_csv(made / "predictions.csv")
@@ -119,7 +137,7 @@ def test_ratings_of_all_folds_together(made, data, tmp_path, capsys):
     alone = run.load(shutil.copytree(made, tmp_path / "alone"))
     alone = alone.update(settings={**alone.config["settings"], "affect_share": 1})
     told = crossval_page.write(alone, data)
-    assert told["affect"] == figures["affect"] and "accuracy" not in told
+    assert told["affect"] == figures["affect"] and not {"accuracy", "slices"} & {*told}
     assert "valence CCC, mean ± s.d. of 3 folds" in capsys.readouterr().out
     page = (alone.path / "report.html").read_text()
     assert "(CCC) on 80 pictures (all folds): valence" in page and "Confusion matrix" not in page
