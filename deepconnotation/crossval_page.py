@@ -22,7 +22,7 @@ class Answers:
     """What the folds' nets said of all pictures, by their ids.
 
     Attributes:
-        table: of `slices.measured`, labels merged where the nets' classes are.
+        table: rows of the data set's manifest, their labels merged where the nets' classes are.
         labels: int (n,), the same as numbers of the classes.
         probabilities: float (n, classes), at each net's temperature.
         told: float (n, 2), valence and arousal; (n, 0) where the nets tell none.
@@ -53,7 +53,7 @@ def write(found: run.Run, dataset: Path) -> dict:
         `metrics.SCALARS` and the CCC of valence and arousal, as far as the nets tell them.
     """
     runs = [run.load(found.path / f"fold-{fold}") for fold in range(1, found.config["folds"] + 1)]
-    every = _answers(found, runs)
+    every = _answers(found, runs, dataset)
     summary = _summary(found, runs, every, dataset)
     said = evaluate.predictions_of(found, every.table, every.probabilities, found.classes,
                                    every.told)  # fmt: skip
@@ -68,7 +68,7 @@ def write(found: run.Run, dataset: Path) -> dict:
     return summary
 
 
-def _answers(found: run.Run, runs: list[run.Run]) -> Answers:
+def _answers(found: run.Run, runs: list[run.Run], dataset: Path) -> Answers:
     hint = "give the same command of crossval again"
     columns = [*(f"p_{name}" for name in found.told_classes), *found.axes]
     parts = []
@@ -76,8 +76,7 @@ def _answers(found: run.Run, runs: list[run.Run]) -> Answers:
         part = predictions.read(each.path / "predictions.csv", ["id", "label", *columns], hint)
         parts.append(part.assign(temperature=each.temperature, cut=each.config["conformal_cut"]))
     said = pd.concat(parts).sort_values("id", ignore_index=True)
-    tested = (pipeline.load(found.path / f"data-{n}", "test") for n in range(1, len(runs) + 1))
-    table = pd.concat(map(slices.measured, tested)).sort_values("id", ignore_index=True)
+    table = manifest.read(dataset).sort_values("id", ignore_index=True)
     values = said[columns].astype(float).to_numpy()
     told = len(found.axes)
     return Answers(
@@ -98,10 +97,10 @@ def _summary(found: run.Run, runs: list[run.Run], every: Answers, dataset: Path)
         folds=[{"pictures": each["images"], **_compared(each)} for each in folds],
     )  # fmt: skip
     if found.tells_classes:
-        summary["slices"] = slices.summarise(
-            every.table, every.labels, every.probabilities.argmax(axis=1), found.classes,
-            slices.by_default(every.table),
-        )  # fmt: skip
+        tested = (pipeline.load(found.path / f"data-{n}", "test") for n in range(1, len(runs) + 1))
+        table = pd.concat(map(slices.measured, tested)).sort_values("id", ignore_index=True)
+        predicted = every.probabilities.argmax(axis=1)
+        summary["slices"] = slices.summarise(table, every.labels, predicted, found.classes)
     return summary
 
 

@@ -202,7 +202,6 @@ def _summary(found: run.Run, asked: Evaluated, by: Sequence[str], **about) -> di
     )  # fmt: skip
     if found.tells_classes:
         table, predicted = slices.measured(part), probabilities.argmax(axis=1)
-        by = by or slices.by_default(table)
         summary["slices"] = slices.summarise(table, part.labels, predicted, classes, by)
     return summary
 

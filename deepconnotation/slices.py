@@ -32,7 +32,7 @@ def by_default(table: pd.DataFrame) -> list[str]:
 
 def summarise(
     table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str],
-    by: Sequence[str],
+    by: Sequence[str] = (),
 ) -> dict[str, list[dict]]:  # fmt: skip
     """Measure each part of a table of pictures.
 
@@ -41,10 +41,10 @@ def summarise(
         labels: int (n,).
         predicted: int (n,).
         classes: their names.
-        by: columns of the table.
+        by: columns of the table; without any, those of `by_default`.
 
     Returns:
-        For each of `by` a row a part, whole numbers in their order, then words: "value"; "images";
+        For each column a row a part, whole numbers in their order, then words: "value"; "images";
         "accuracy" and "balanced_accuracy" with "value", "low" and "high"; "commonest", the share of
         the commonest class there, which a constant answer would reach.
 
@@ -53,7 +53,7 @@ def summarise(
     """
     return {
         name: _rows(table["group"], labels, predicted, classes, values_of(table, name))
-        for name in by
+        for name in by or by_default(table)
     }
 
 
