@@ -1,6 +1,7 @@
 """The figures of a cross-validation, of all folds' answers together, and their page."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +148,8 @@ def _page(found: run.Run, summary: dict, every: Answers, dataset: Path) -> str:
         section("Data", table([], facts, text=True)),
         section("How to repeat it",
                 f"<pre>{escape(config['command'])}</pre>{table([], repeat, text=True)}"),
+        section("Use", _use(found)),
+        section("Limits", report.limits(summary)),
     ])  # fmt: skip
 
 
@@ -160,16 +163,29 @@ def _headline(summary: dict) -> str:
 
 
 def _folds(summary: dict) -> str:
+    pages = ", ".join(f'<a href="fold-{number}/report.html">{number}</a>'
+                      for number, _ in enumerate(summary["folds"], 1))  # fmt: skip
     words = ("<p>Each fold's pictures were answered by a net that learned from the others and was "
-             "chosen by the next fold; its own report shows its curves and more. What dev chooses, "
-             "temperature and prediction sets, is each net's own. The spread holds both the nets' "
-             "and the pictures' chance.</p>")  # fmt: skip
+             "chosen by the next fold; its own report shows its curves and more: fold "
+             f"{pages}. What dev chooses, temperature and prediction sets, is each net's own. The "
+             "spread holds both the nets' and the pictures' chance.</p>")  # fmt: skip
     spreads = _spreads(summary)
-    header = ["fold", "pictures", *(name.replace("_", " ") for name in spreads), ""]
+    header = ["fold", "pictures", *(name.replace("_", " ") for name in spreads)]
     rows = [
-        [number, fold["pictures"], *(with_interval(fold[name]) for name in spreads),
-         f"fold-{number}/report.html"]
+        [number, fold["pictures"], *(with_interval(fold[name]) for name in spreads)]
         for number, fold in enumerate(summary["folds"], 1)
     ]  # fmt: skip
-    rows.append(["mean ± s.d.", "", *spreads.values(), ""])
+    rows.append(["mean ± s.d.", "", *spreads.values()])
     return words + table(header, rows)
+
+
+def _use(found: run.Run) -> str:
+    """Return which net answers pictures of the reader's own, and what it is good for."""
+    net = shlex.quote(str(found.path / "fold-1"))
+    return (
+        "<p>Each fold's net is a run like any other: <code>python -m deepconnotation.predict "
+        f"{escape(net)} photo.jpg</code>. None of them has learned from its test and dev folds. "
+        "For a single net give train the same flags without <code>--folds</code>: it learns from "
+        "the data set's own training split, and the figures above say what to expect of it.</p>"
+        + report.uses(found.config)
+    )

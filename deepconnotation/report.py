@@ -59,8 +59,9 @@ def write(found: Run, summary: dict, asked: Evaluated, suffix: str = "") -> Path
         section("Audit of the evaluated data" if suffix else "Audit of the data",
                 _audit(asked.dataset)),
         section("How to repeat it", _repeat(config, summary)),
-        section("Use", _uses(config)),
-        section("Limits", _limits(summary)),
+        section("Use", f"{uses(config)}<p>The same is in <code>card.md</code>, to go with the "
+                "model.</p>"),
+        section("Limits", limits(summary)),
     ]  # fmt: skip
     path = found.path / f"report{suffix}.html"
     write_atomic(path, page(title + suffix.replace("-", ", ", 1), parts))
@@ -404,17 +405,18 @@ def _audit(dataset: Path) -> str:
     return "".join(parts)
 
 
-def _uses(config: dict) -> str:
+def uses(config: dict) -> str:
+    """Return what a net is good for, and what it must not be used for, as HTML."""
     good, bad = card.uses(config)
-    return (f"<p>Good for:</p>{_list(good)}<p>Not for:</p>{_list(bad)}<p>The same is in "
-            "<code>card.md</code>, to go with the model.</p>")  # fmt: skip
+    return f"<p>Good for:</p>{_list(good)}<p>Not for:</p>{_list(bad)}"
 
 
 def _list(points: list[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(point)}</li>' for point in points)}</ul>"
 
 
-def _limits(summary: dict) -> str:
+def limits(summary: dict) -> str:
+    """Return what the figures do not say, as HTML."""
     points = [
         "The intervals come from 1,000 bootstrap resamples of the evaluated pictures (of whole "
         "people or groups, where those are known). They say how far chance in the choice of "

@@ -1,6 +1,8 @@
 """Cross-validation: every picture is answered once, by a net that has not learned from it."""
 
+import html
 import json
+import re
 import shutil
 import statistics
 
@@ -10,7 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tools import command
 
-from deepconnotation import affect, crossval, crossval_page, predictions, run, train
+from deepconnotation import affect, card, crossval, crossval_page, predictions, run, train
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest
 
@@ -97,6 +99,8 @@ def test_figures_are_those_of_all_answers_together(made, data):
     page = (made / "report.html").read_text()
     assert f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" in page
     assert "drawn by the program" in page and "the one of 3 nets" in page
+    linked = re.findall(r'href="([^"]*)"', page)
+    assert len(linked) == 3 and all((made / each).is_file() for each in linked)
     sizes = [f["images"] for f in folds]
     for name, key in (("calibration", "brier"), ("sets", "coverage"), ("sets", "size")):
         mean = sum(f[name][key] * n for f, n in zip(folds, sizes, strict=True)) / sum(sizes)
@@ -120,6 +124,15 @@ def test_groups_are_of_all_folds_together(made, data):
         hits = sum(row["images"] * row["accuracy"]["value"] for row in rows)
         assert hits == pytest.approx(right.sum())
     assert "<h3>By sharpness</h3>" in (made / "report.html").read_text()
+
+
+def test_the_page_says_which_net_to_use(made, data):
+    """The command that it names answers a picture; what not to use a net for is said, too."""
+    page = html.unescape((made / "report.html").read_text())
+    (named,) = re.findall(r"python -m deepconnotation\.predict (\S+) photo\.jpg", page)
+    picture = data / manifest.read(data)["file"].iloc[0]
+    assert str(picture) in command("predict", named, picture).stdout
+    assert card.uses(run.load(made).config)[1][0] in page
 
 
 def test_ratings_of_all_folds_together(made, data, tmp_path, capsys):
