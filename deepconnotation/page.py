@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -42,6 +43,7 @@ pre { padding: .6rem; white-space: pre-wrap; word-break: break-word; }
 .strip div { display: flex; gap: 4px; }
 .strip img { width: clamp(90px, 24vw, 150px); }
 .strip figcaption { width: 0; min-width: 100%; }
+@media (max-width: 40rem) { td { white-space: normal; } }
 @media (max-width: 30rem) { body { padding: .6rem; } table { font-size: 13px; }
                             th, td { padding: .25rem .3rem; } }
 @media print { body { max-width: none; font-size: 11pt; } h2 { break-after: avoid; } }
@@ -79,10 +81,15 @@ def table(header: list[str], rows: list[list[object]], text: bool = False) -> st
     """
     kind = ' class="text"' if text else ""
     head = "".join(f"<th{kind}>{escape(h)}</th>" for h in header)
-    lines = ["".join(f"<td{kind}>{escape(c)}</td>" for c in row) for row in rows]
+    lines = ["".join(f"<td{kind}>{_unbroken(escape(c))}</td>" for c in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     top = f"<thead><tr>{head}</tr></thead>" if header else ""
     return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+
+
+def _unbroken(cell: str) -> str:
+    """Return a cell whose ranges, like 0.84 to 0.87, stay on one line on a narrow page."""
+    return re.sub(r"(?<=\d) (to) (?=[-+\d])| (±) ", r"&nbsp;\1\2&nbsp;", cell)
 
 
 def number(value: float | None) -> str:

@@ -97,7 +97,9 @@ def test_figures_are_those_of_all_answers_together(made, data):
     assert [f["accuracy"] for f in figures["folds"]] == [f["accuracy"] for f in folds]
     values = [f["accuracy"]["value"] for f in folds]
     page = (made / "report.html").read_text()
-    assert f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" in page
+    assert f"{statistics.mean(values):.3f}&nbsp;±&nbsp;{statistics.stdev(values):.3f}" in page
+    first = folds[0]["accuracy"]  # a range is not broken on a telephone
+    assert f"({first['low']:.3f}&nbsp;to&nbsp;{first['high']:.3f})</td>" in page
     assert "drawn by the program" in page and "the one of 3 nets" in page
     linked = re.findall(r'href="([^"]*)"', page)
     assert len(linked) == 3 and all((made / each).is_file() for each in linked)
