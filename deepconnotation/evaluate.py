@@ -129,6 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(compare.as_markdown(compare.load(args.runs, _suffix(part.words))))
         return
     found = run.load(args.runs[0])
+    found.need_net()
     if found.config["state"] == "diverged":
         raise UserError(f"{found.path} diverged ({found.config['diverged']}); it has no score")
     evaluate(found, Path(args.data or found.config["data"]["path"]), part, args.by)

@@ -9,6 +9,7 @@ Writes OUT.png, a contact sheet, and OUT.html, a page with the same pictures.
 
 import argparse
 import io
+from pathlib import Path
 
 from deepconnotation.console import (
     UserError,
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     from deepconnotation import page
     from deepconnotation.data import sheet
 
+    image, gallery = _files(args.out)
     index = sheet.parse_index(args.index) if args.index else None
     if args.rejected:
         originals = [args.originals or f"{args.dataset.rstrip('/')}-originals"]
@@ -53,11 +55,26 @@ def main(arguments: list[str] | None = None) -> None:
     pictures = [sheet.picture_of(entry) for entry in shown]
     stream = io.BytesIO()
     sheet.sheet(shown, pictures, args.columns).save(stream, "PNG")
-    write_atomic(f"{args.out}.png", stream.getvalue())
+    write_atomic(image, stream.getvalue())
     cells = [(p, f"{e.index} {e.words}", e.name) for e, p in zip(shown, pictures, strict=True)]
     title = f"{len(shown)} of {len(entries)} pictures of {args.dataset}"
-    write_atomic(f"{args.out}.html", page.page(title, [page.gallery(cells)]))
-    print(f"{title}: {args.out}.png, {args.out}.html")
+    write_atomic(gallery, page.page(title, [page.gallery(cells)]))
+    print(f"{title}: {image}, {gallery}")
+
+
+def _files(name: str) -> tuple[Path, Path]:
+    """Return the sheet's and the page's path; the name may have the ending of either.
+
+    Raises:
+        UserError: when one of them is there without the other, and so is somebody's own.
+    """
+    stem = name.removesuffix(".png").removesuffix(".html")
+    both = Path(f"{stem}.png"), Path(f"{stem}.html")
+    there = [path for path in both if path.exists()]
+    if len(there) == 1:
+        raise UserError(f"--out {name}: {there[0]} is there and not of this command; give another "
+                        "name")  # fmt: skip
+    return both
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tools import command
 
-from deepconnotation import affect, card, crossval, crossval_page, predictions, run, train
+from deepconnotation import affect, card, crossval, crossval_page, evaluate, predictions, run, train
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest
 
@@ -191,5 +191,7 @@ def test_what_does_not_fit_is_refused(made, data, toy_run, tmp_path):
     assert crossval.begin(crossval.parse([*WORDS, *where, str(tmp_path / "cv")])[0])  # free again
     with pytest.raises(UserError, match="is a cross-validation; give one of its folds' nets"):
         crossval.main([*WORDS, *where, str(tmp_path / "cv2"), "--weights", str(made)])
+    with pytest.raises(UserError, match="is a cross-validation; give one of its folds' nets"):
+        evaluate.main([str(made)])
     done = command("predict", made, data)
     assert done.returncode == 2 and "a cross-validation has a net a fold" in done.stderr

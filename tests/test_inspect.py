@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from tools import tool
 
+from deepconnotation import inspect_images
 from deepconnotation.console import UserError
 from deepconnotation.data import manifest, sheet
 from deepconnotation.data.download import path_of
@@ -45,6 +46,19 @@ def test_pictures_by_class_split_and_index(toy_data, tmp_path):
     means = tile.reshape(16, 7, 16, 7, 3).mean(axis=(1, 3))
     with Image.open(first.path) as image:
         assert np.abs(means - np.asarray(image.convert("RGB"), float)).mean() < 8
+
+
+def test_the_name_may_end_like_a_file_and_takes_nobodys_picture(toy_data, tmp_path, capsys):
+    """Both files are written anew, but a picture that lies there without its page is the user's."""
+    for name in ("awe", "awe.png", "awe.html"):
+        inspect_images.main([str(toy_data), "--limit", "2", "--out", str(tmp_path / name)])
+        assert f"{tmp_path}/awe.png, {tmp_path}/awe.html" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["awe.html", "awe.png"]
+    own = tmp_path / "photo.png"
+    own.write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"--out .*photo.png is there .* another name"):
+        inspect_images.main([str(toy_data), "--out", str(tmp_path / "photo")])
+    assert own.read_bytes() == b"mine" and not (tmp_path / "photo.html").exists()
 
 
 @pytest.mark.parametrize("turned", [False, True])
