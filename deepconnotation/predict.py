@@ -22,7 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,14 +105,25 @@ def _of_address(row: dict, addresses: dict[str, tuple[str, str]]) -> dict:
 
 
 def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:
-    """Yield every file that is named, in a named folder (by name), or on standard input."""
+    """Yield every file that is named, in a named folder (by name), or on standard input.
+
+    Of a system's folder in a named one, like .thumbnails, it yields the folder itself.
+    """
     for name in inputs:
         if name == "-":
             yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
         elif os.path.isdir(name):
-            yield from files.below(name)
+            yield from (path for path, _ in groupby(_in(Path(name))))
         else:
             yield Path(name)
+
+
+def _in(folder: Path) -> Iterator[Path]:
+    from deepconnotation.data.decode import is_clutter
+
+    for path in files.below(folder):
+        parents = list(path.relative_to(folder).parents)[-2::-1]  # the outermost first
+        yield next((folder / each for each in parents if is_clutter(each.name)), path)
 
 
 def predict(

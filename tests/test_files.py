@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pictures
 import pytest
 from PIL import Image
 from tools import command, tool
@@ -14,7 +15,7 @@ from deepconnotation.data import files, manifest
 from deepconnotation.data.sources import folder as folders
 from deepconnotation.data.sources import toy
 from deepconnotation.emotions import FI
-from deepconnotation.predict import list_inputs
+from deepconnotation.predict import list_inputs, read
 
 
 @pytest.fixture
@@ -45,6 +46,21 @@ def test_pictures_of_a_linked_class_are_taken(linked):
     assert [item.source for item in folders.read(linked).items] == INSIDE
     assert [path.relative_to(linked).as_posix() for path in list_inputs([str(linked)])] == INSIDE
     assert faces.pictures(linked) == INSIDE
+
+
+def test_folders_of_systems_are_not_looked_into(linked):
+    """Their pictures are copies of the user's; `predict` tells such a folder once, as skipped."""
+    for name in (".thumbnails/awe/1.jpg", ".thumbnails/2.jpg", "fear/@eaDir/3.jpg", "fear/._3.jpg"):
+        (linked / name).parent.mkdir(parents=True, exist_ok=True)
+        (linked / name).write_bytes(pictures.jpeg())
+    told = [path.relative_to(linked).as_posix() for path in list_inputs([str(linked)])]
+    clutter = {".thumbnails", "fear/@eaDir", "fear/._3.jpg"}
+    assert sorted(told) == sorted([*INSIDE, *clutter])
+    rows = {name: read(linked / name, (16, 16))[0] for name in clutter}
+    assert {row["status"] for row in rows.values()} == {"skipped"}
+    assert faces.pictures(linked) == INSIDE
+    inside = linked / ".thumbnails"  # asked for by name
+    assert list(list_inputs([str(inside)])) == [inside / "2.jpg", inside / "awe/1.jpg"]
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path):

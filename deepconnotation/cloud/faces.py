@@ -32,13 +32,13 @@ COLUMNS = ("file", "sha256", "status", "first", "highest", "faces", "confidences
 
 
 def pictures(folder: Path) -> list[str]:
-    """Return the files of a folder and its subfolders, relative to it, by name.
+    """Return the files of a folder and its subfolders, but no system's, relative to it, by name.
 
     Raises:
         UserError: when there is none.
     """
-    paths = [path for path in files.below(folder) if not is_clutter(path.name)]
-    found = sorted(path.relative_to(folder).as_posix() for path in paths)
+    inside = [path.relative_to(folder) for path in files.below(folder)]
+    found = sorted(path.as_posix() for path in inside if not any(map(is_clutter, path.parts)))
     if not found:
         raise UserError(f"{folder}: no pictures")
     return found
