@@ -164,7 +164,7 @@ def _headline(summary: dict) -> str:
 
 def _folds(summary: dict) -> str:
     pages = ", ".join(f'<a href="fold-{number}/report.html">{number}</a>'
-                      for number, _ in enumerate(summary["folds"], 1))  # fmt: skip
+                      for number in range(1, len(summary["folds"]) + 1))  # fmt: skip
     words = ("<p>Each fold's pictures were answered by a net that learned from the others and was "
              "chosen by the next fold; its own report shows its curves and more: fold "
              f"{pages}. What dev chooses, temperature and prediction sets, is each net's own. The "

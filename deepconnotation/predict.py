@@ -22,7 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,17 +113,9 @@ def list_inputs(inputs: Iterable[str]) -> Iterator[Path]:
         if name == "-":
             yield from (Path(line.rstrip("\n")) for line in sys.stdin if line.strip())
         elif os.path.isdir(name):
-            yield from (path for path, _ in groupby(_in(Path(name))))
+            yield from files.below(name, into_clutter=False)
         else:
             yield Path(name)
-
-
-def _in(folder: Path) -> Iterator[Path]:
-    from deepconnotation.data.decode import is_clutter
-
-    for path in files.below(folder):
-        parents = list(path.relative_to(folder).parents)[-2::-1]  # the outermost first
-        yield next((folder / each for each in parents if is_clutter(each.name)), path)
 
 
 def predict(
@@ -206,10 +198,10 @@ def read(path: Path, size: tuple[int, int], faces: bool = False) -> list[dict]:
     Raises:
         UserError: when faces are asked for and OpenCV is not installed.
     """
-    from deepconnotation.data.decode import Rejected, decode, is_clutter
+    from deepconnotation.data.decode import Rejected, decode
 
     row = {"file": str(path)}
-    if is_clutter(path.name):
+    if files.is_clutter(path.name):
         return [{**row, "status": "skipped", "reason": "clutter: a system or partial file"}]
     try:
         data = path.read_bytes()

@@ -9,7 +9,8 @@ import pictures
 import pytest
 from PIL import Image
 
-from deepconnotation.data.decode import REASONS, Rejected, decode, fitted, is_clutter
+from deepconnotation.data.decode import REASONS, Rejected, decode, fitted
+from deepconnotation.data.files import is_clutter
 
 
 def quarter_colours(pixels: np.ndarray) -> np.ndarray:

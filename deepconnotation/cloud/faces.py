@@ -16,7 +16,7 @@ from typing import Any
 from deepconnotation.cloud.aws import refusals
 from deepconnotation.console import UserError, progress, write_atomic
 from deepconnotation.data import files
-from deepconnotation.data.decode import Rejected, decode, is_clutter
+from deepconnotation.data.decode import Rejected, decode
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, UnknownLabel
 from deepconnotation.run import file_sha256
 
@@ -37,8 +37,9 @@ def pictures(folder: Path) -> list[str]:
     Raises:
         UserError: when there is none.
     """
-    inside = [path.relative_to(folder) for path in files.below(folder)]
-    found = sorted(path.as_posix() for path in inside if not any(map(is_clutter, path.parts)))
+    inside = files.below(folder, into_clutter=False)
+    paths = [path for path in inside if not files.is_clutter(path.name)]
+    found = sorted(path.relative_to(folder).as_posix() for path in paths)
     if not found:
         raise UserError(f"{folder}: no pictures")
     return found

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from deepconnotation.console import UserError, folder_atomic, one_line, progress
-from deepconnotation.data.decode import is_clutter
+from deepconnotation.data.files import is_clutter
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_RATIO = 100  # unpacked to packed bytes; pictures are packed already

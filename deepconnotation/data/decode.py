@@ -48,9 +48,6 @@ REASONS = {
 warnings.filterwarnings("ignore", module=r"PIL\b")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-_CLUTTER = re.compile(
-    r"^(\..*|thumbs\.db|desktop\.ini|__macosx|@eadir|.*\.(part|tmp|crdownload))$", re.IGNORECASE
-)
 _TAGS = re.compile(rb"<(svg|!doctype html|html|head|body)\b")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 _FILMS = (b"iso", b"mp4", b"avc1", b"M4V", b"qt", b"3g", b"dash", b"MSNV")  # MP4's kinds, QuickTime
@@ -108,11 +105,6 @@ class Picture(NamedTuple):
     def pixels(self) -> np.ndarray:
         """The picture as uint8 (height, width, 3), RGB."""
         return np.asarray(self.image.convert("RGB"))
-
-
-def is_clutter(name: str) -> bool:
-    """Tell whether a file's or folder's name says that it is a system's or partial, no picture."""
-    return _CLUTTER.match(name) is not None
 
 
 def decode(

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from deepconnotation.console import UserError
-from deepconnotation.data.decode import is_clutter
+from deepconnotation.data.files import is_clutter
 from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import AFFECTNET, AFFECTNET_11, EmotionSet
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepconnotation.console import UserError
-from deepconnotation.data.decode import is_clutter
+from deepconnotation.data.files import is_clutter
 from deepconnotation.data.sources import Item, Rejection, Source, table
 from deepconnotation.emotions import FACIAL_EXPRESSIONS, EmotionSet
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from deepconnotation import emotions
 from deepconnotation.console import UserError
 from deepconnotation.data import files
-from deepconnotation.data.decode import is_clutter
 from deepconnotation.data.sources import SPLITS, Item, Rejection, Source
 from deepconnotation.emotions import EmotionSet
 
@@ -41,7 +40,7 @@ def read(
     for path in sorted(files.below(folder), key=lambda p: p.relative_to(folder).parts):
         where = path.relative_to(folder)
         source, inside = where.as_posix(), where.parts[1:] if divided else where.parts
-        if any(map(is_clutter, where.parts)):
+        if any(map(files.is_clutter, where.parts)):
             rejections.append(Rejection(source, "clutter", "a system or partial file, no picture"))
         elif len(inside) < 2:
             rejections.append(Rejection(source, "no_label", "not inside a class folder"))
@@ -64,7 +63,7 @@ def _subfolders(folder: Path) -> list[str]:
         raise UserError(f"{folder}: expected a folder, a .csv file or a .zip or .tar archive")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    found = [p.name for p in folder.iterdir() if p.is_dir() and not is_clutter(p.name)]
+    found = [p.name for p in folder.iterdir() if p.is_dir() and not files.is_clutter(p.name)]
     if not found:
         raise UserError(f"{folder}: expected one subfolder a class, like {folder}/awe/1.jpg")
     return sorted(found)
